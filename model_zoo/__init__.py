@@ -1,0 +1,48 @@
+"""Video architectures in plain PyTorch, faithful to their official checkpoints.
+
+Importing this package, `list_models` and `model_entry` do not import torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from model_zoo._errors import (
+    CheckpointError,
+    UnknownModelError,
+    UnsupportedInputError,
+    ZooError,
+)
+from model_zoo._registry import (
+    ATTENTIONS,
+    ModelEntry,
+    Options,
+    create_model,
+    list_models,
+    model_entry,
+)
+
+if TYPE_CHECKING:
+    from model_zoo.weights import LoadReport, load_checkpoint
+
+__all__ = [
+    "ATTENTIONS",
+    "CheckpointError",
+    "LoadReport",
+    "ModelEntry",
+    "Options",
+    "UnknownModelError",
+    "UnsupportedInputError",
+    "ZooError",
+    "create_model",
+    "list_models",
+    "load_checkpoint",
+    "model_entry",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first used."""
+    if name in ("load_checkpoint", "LoadReport"):
+        from model_zoo import weights
+
+        return getattr(weights, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

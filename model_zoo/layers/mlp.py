@@ -1,0 +1,17 @@
+"""The two-layer perceptron of transformer blocks."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Linear, GELU (erf), linear; parameters `fc1` and `fc2`."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform each token: (..., D) -> (..., D)."""
+        return self.fc2(F.gelu(self.fc1(x)))
