@@ -1,4 +1,4 @@
-"""What can go wrong when a model is asked for: each error says what was wanted, got, and allowed."""
+"""What can go wrong when a model is asked for: what was wanted, what was got, what is allowed."""
 
 
 class ZooError(Exception):
