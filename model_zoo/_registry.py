@@ -37,12 +37,14 @@ class Family:
         paper: Where the architecture is defined, e.g. ``arXiv:2102.05095``.
         repository: Implementation whose logits are reproduced, as ``owner/name@commit``.
         licence: Of the official code (a checkpoint's own is in ``weights/checkpoints.toml``).
+        has_attention: Whether an attention backend can be chosen.
     """
 
     title: str
     paper: str
     repository: str
     licence: str
+    has_attention: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,7 @@ class ModelEntry:
         num_classes: Default classes of the head, or of each head by name.
         label_space: Dataset whose classes those are.
         module: Importable module that holds the function.
+        has_attention: Whether an attention backend can be chosen.
     """
 
     name: str
@@ -86,6 +89,7 @@ class ModelEntry:
     num_classes: NumClasses
     label_space: str
     module: str
+    has_attention: bool = True
 
 
 Builder = TypeVar("Builder", bound=Callable[[Options], Any])
@@ -117,6 +121,7 @@ def register_model(
             num_classes=num_classes,
             label_space=label_space,
             module=module,
+            has_attention=family.has_attention,
         )
         return build
 
@@ -146,15 +151,14 @@ def _read_entries(path: Path) -> list[ModelEntry]:
     if family is None:
         return []
     shared = _literal_keywords(family[1])
+    defaults: dict[str, Any] = {"num_classes": 400, "label_space": "kinetics400"}
     return [
         ModelEntry(
             name=name,
             family=path.stem,
             summary=summary.strip(),
             module=f"model_zoo.{path.stem}",
-            **{"num_classes": 400, "label_space": "kinetics400"}
-            | shared
-            | _literal_keywords(decorator),
+            **defaults | shared | _literal_keywords(decorator),
         )
         for decorator, name, summary in _VARIANT.findall(text)
     ]

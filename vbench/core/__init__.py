@@ -1,0 +1,1 @@
+"""What is asked and what is kept. Standard library and msgspec only."""
