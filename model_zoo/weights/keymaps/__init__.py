@@ -1,0 +1,71 @@
+"""One adapter a family, for released files whose names or shapes are not ours.
+
+``keymaps/<family>.py`` (family = the file of the model's class) may hold
+
+    def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion
+
+It is given the file's tensors, already unwrapped and without uniform prefixes, and gives the same
+tensors under the model's names. It renames, drops, inflates and resizes what the official loader
+does, notes each such step, and leaves alone what it does not know: `load_checkpoint` then lists
+that as unexpected or missing. It must pass a state that already has our names and shapes through.
+
+It may also hold ``HEAD``, shell patterns of the classifier's entries where `DEFAULT_HEAD` misses.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor, nn
+
+DEFAULT_HEAD: Final = (
+    "head.*",
+    "*.head.*",
+    "head_*",
+    "cls_head.*",
+    "*.projection.*",
+    "classifier.*",
+    "fc.*",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversion:
+    """A file's tensors under the model's names.
+
+    Attributes:
+        notes: What was renamed, resized or dropped, one sentence each.
+        untouched: Shell patterns of the model's entries that this kind of file does not hold, and
+            that keep the values they have (a frozen tower released in its own file, the head
+            of an ImageNet initialisation). Any other missing entry is an error.
+    """
+
+    state: dict[str, Tensor]
+    notes: Sequence[str] = ()
+    untouched: Sequence[str] = ()
+
+
+def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
+    """Apply the adapter of the model's family, if there is one."""
+    adapter = _adapter_name(model)
+    if adapter is None:
+        return Conversion(state=state)
+    conversion: Conversion = importlib.import_module(adapter).convert(state, model)
+    return conversion
+
+
+def head_patterns(model: nn.Module) -> tuple[str, ...]:
+    """Shell patterns of the names of the model's classifier."""
+    adapter = _adapter_name(model)
+    if adapter is None:
+        return DEFAULT_HEAD
+    return tuple(getattr(importlib.import_module(adapter), "HEAD", DEFAULT_HEAD))
+
+
+def _adapter_name(model: nn.Module) -> str | None:
+    package, _, family = type(model).__module__.rpartition(".")
+    name = f"{__name__}.{family}"
+    is_ours = package == "model_zoo" and importlib.util.find_spec(name) is not None
+    return name if is_ours else None
