@@ -62,6 +62,19 @@ class Options:
     num_classes: NumClasses
     attention: str = "sdpa"
 
+    def one_head(self) -> int:
+        """Classes of the head, for an architecture that has only one.
+
+        Raises:
+            UnsupportedInputError: Several heads are asked for.
+        """
+        if isinstance(self.num_classes, int):
+            return self.num_classes
+        raise UnsupportedInputError(
+            f"this architecture has one head, not one each for: {', '.join(self.num_classes)}",
+            hint="give num_classes as one number",
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelEntry:
