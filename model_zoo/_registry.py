@@ -151,7 +151,6 @@ def catalogue() -> Mapping[str, ModelEntry]:
     return MappingProxyType(dict(sorted(entries.items())))
 
 
-_DEFAULTS: Final[dict[str, Any]] = {"num_classes": 400, "label_space": "kinetics400"}
 _FAMILY = re.compile(r"^FAMILY(?:: Final)? = (Family\(.*?^\))", re.DOTALL | re.MULTILINE)
 _VARIANT = re.compile(
     r'^@(register_model\([^@]*?\))\ndef (\w+)\([^@]*?:\n    """(.*?)(?:"""|\n)',
