@@ -44,7 +44,16 @@ def _point(point: dict[str, Any]) -> dict[str, Any]:
     keep = ("head", "first16", "sum", "l2", "argmax")
     setting = {
         key: point[key]
-        for key in ("constructor", "num_frames", "input_resolution", "flags", "config", "layout")
+        for key in (
+            "constructor",
+            "num_frames",
+            "input_resolution",
+            "flags",
+            "config",
+            "reduced",
+            "layout",
+            "params",
+        )
         if key in point
     }
     return {
@@ -54,6 +63,14 @@ def _point(point: dict[str, Any]) -> dict[str, Any]:
         "clip_tag": point.get("clip_tag", "clip"),
         "outputs": [{k: output[k] for k in keep if k in output} for output in outputs],
     }
+
+
+def _trainable(params: Any) -> dict[str, Any]:
+    """Only of a model that the official training keeps partly frozen."""
+    if not isinstance(params, dict):
+        return {}
+    count = params.get("trainable", params.get("trainable_when_backbone_frozen", params["all"]))
+    return {"trainable_params": count} if count < params["all"] else {}
 
 
 def condense(facts: dict[str, Any]) -> dict[str, Any]:
@@ -66,6 +83,7 @@ def condense(facts: dict[str, Any]) -> dict[str, Any]:
         "name": facts.get("name"),
         "source": f"{source.get('repo')}@{str(source.get('commit'))[:7]}",
         "params": params.get("all") if isinstance(params, dict) else params,
+        **_trainable(params),
         "entries": len(state),
         "state_dict": condense_names(state),
         "macs": {
@@ -82,7 +100,7 @@ def main() -> None:
     HERE.mkdir(exist_ok=True)
     for path in sorted(Path(sys.argv[1]).glob("*__*.json")):
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts.get("config"):
+        if facts.get("config") or facts.get("golden"):
             text = json.dumps(condense(facts), indent=1)
             # lists of numbers on one line: a diff then shows a point a line
             text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: f"[{' '.join(m[1].split())}]", text)

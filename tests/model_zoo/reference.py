@@ -56,15 +56,11 @@ def assert_same_names_and_shapes(model: nn.Module, golden: dict[str, Any]) -> No
 
 def logits(model: nn.Module, point: dict[str, Any]) -> Any:
     """What `model` gives for the point's clip, with deterministic weights, in float64."""
-    shape = point["input_shape"]
-    clips = clip(shape, point["clip_tag"]) if len(shape) == 5 else _image(shape)
+    clips = clip(point["input_shape"], point["clip_tag"])
+    if clips.ndim == 4:
+        clips = clips.unsqueeze(2)  # image (B, 3, H, W) -> clip of one frame (B, 3, 1, H, W)
     with torch.inference_mode():
         return fill_model(model)(clips)
-
-
-def _image(shape: list[int]) -> Tensor:
-    batch, channels, height, width = shape
-    return clip((batch, channels, 1, height, width))
 
 
 def assert_same_logits(output: Tensor, expected: dict[str, Any]) -> None:
