@@ -1,0 +1,43 @@
+"""The first step of a process, and on a CPU what memory it took."""
+
+import time
+
+from vbench.core.metrics import Metric
+from vbench.measure import device as devices
+from vbench.measure.probes import Samples, probe
+from vbench.measure.subject import Subject
+
+
+@probe(
+    Metric(
+        name="cold_start_s",
+        kind="measured",
+        better="lower",
+        describe="wall time of the first step: kernel loading, autotuning, allocation, compilation",
+    ),
+    Metric(
+        name="peak_rss_growth_bytes",
+        kind="measured",
+        better="lower",
+        describe="growth of resident memory during one step on a CPU; weights and clips left out",
+    ),
+    devices=("cpu", "cuda"),
+    order=0,
+)
+def cold_start(subject: Subject) -> Samples:
+    """Take one step in a fresh process.
+
+    On a CPU the memory is read here: later steps reuse pages that this one made resident.
+    """
+    device = devices.open_device(subject.case.device)
+    on_cpu = subject.case.device == "cpu" and devices.reset_peak_resident()
+    before = devices.resident_bytes() if on_cpu else None
+    device.synchronize()
+    start = time.perf_counter()
+    subject.step()
+    device.synchronize()
+    values: dict[str, list[float]] = {"cold_start_s": [time.perf_counter() - start]}
+    peak = devices.peak_resident_bytes() if on_cpu else None
+    if before is not None and peak is not None:
+        values["peak_rss_growth_bytes"] = [max(peak - before, 0)]
+    return Samples(values=values)

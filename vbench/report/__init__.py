@@ -1,0 +1,1 @@
+"""Everything that reads records. Imports pandas and matplotlib; runs no model."""
