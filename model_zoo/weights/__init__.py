@@ -5,12 +5,12 @@ model's names by the family's adapter if there is one (`keymaps`), compared with
 entry, and only then copied: a checkpoint that does not fit changes nothing.
 """
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 
@@ -18,9 +18,24 @@ from model_zoo._errors import CheckpointError
 from model_zoo.weights import keymaps
 from model_zoo.weights.keymaps import Conversion
 from model_zoo.weights.reading import read
+from model_zoo.weights.released import (
+    ReleasedCheckpoint,
+    checkpoints,
+    hint_from_name,
+    released_checkpoints,
+)
 from model_zoo.weights.unwrap import unwrap
 
-__all__ = ["Conversion", "LoadReport", "load_checkpoint"]
+__all__ = [
+    "Conversion",
+    "LoadReport",
+    "ReleasedCheckpoint",
+    "checkpoints",
+    "load_checkpoint",
+    "released_checkpoints",
+]
+
+NUM_LISTED: Final = 10  # of the names that do not fit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,25 +77,87 @@ def load_checkpoint(
     """
     model = _innermost(model)
     own = model.state_dict()
-    name = "mapping" if isinstance(source, Mapping) else str(source)
-    loaded = source if isinstance(source, Mapping) else read(Path(source))
+    if any(tensor.is_meta for tensor in own.values()):
+        raise CheckpointError(
+            "a model on the meta device holds no values to load into",
+            hint="build it on a device, or call `model.to_empty(device=...)` first",
+        )
+    path = None if isinstance(source, Mapping) else Path(source)
+    loaded = source if path is None else read(path, expected_sha256=expected_sha256)
+    name = "mapping" if path is None else str(path)
     state, notes = unwrap(loaded, own.keys(), name)
     conversion = keymaps.convert(state, model)
-    head = _matching(own, keymaps.head_patterns(model))
-    untouched = _matching(own, conversion.untouched) - conversion.state.keys()
-    state = conversion.state
-    if not with_head:
-        state = {key: value for key, value in state.items() if key not in head}
-        untouched |= head
-    _require_fit(state, own, untouched, name)
-    model.load_state_dict(state, strict=False)
+    plan = _plan(conversion, own, head=_matching(own, keymaps.head_patterns(model)), load=with_head)
+    problems = plan.problems(own)
+    if problems:
+        raise CheckpointError(
+            f"{name} does not fit the model: {problems}",
+            hint=(path and hint_from_name(path.name)) or plan.hint(own),
+        )
+    model.load_state_dict(plan.state, strict=False)
     return LoadReport(
         source=name,
-        num_tensors=len(state),
+        num_tensors=len(plan.state),
         notes=(*notes, *conversion.notes),
-        untouched=tuple(key for key in own if key in untouched),
-        head_loaded=bool(head) and not head & untouched,
+        untouched=tuple(key for key in own if key in plan.untouched),
+        head_loaded=bool(plan.head) and not plan.head & plan.untouched,
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Plan:
+    """What would be copied, and the model's entries that would keep their values."""
+
+    state: dict[str, Tensor]
+    untouched: Set[str]
+    head: Set[str]
+
+    def problems(self, own: Mapping[str, Tensor]) -> str:
+        """Everything that keeps `state` from fitting the model; empty if it fits."""
+        missing = [key for key in own if key not in self.state and key not in self.untouched]
+        unexpected = [key for key in self.state if key not in own]
+        reshaped = [
+            f"{key} (wanted {tuple(own[key].shape)}, got {tuple(self.state[key].shape)})"
+            for key in self._misshapen(own)
+        ]
+        kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+        return "; ".join(
+            f"{len(names)} {kind}: {', '.join(names[:NUM_LISTED])}"
+            + (", ..." if len(names) > NUM_LISTED else "")
+            for kind, names in kinds
+            if names
+        )
+
+    def hint(self, own: Mapping[str, Tensor]) -> str | None:
+        """What to do where only the number of classes differs."""
+        misshapen = self._misshapen(own)
+        if not misshapen or set(misshapen) - self.head:
+            return None
+        return (
+            f"build the model with num_classes={self.state[misshapen[0]].shape[0]}, "
+            "or load with_head=False"
+        )
+
+    def _misshapen(self, own: Mapping[str, Tensor]) -> list[str]:
+        return [k for k, value in self.state.items() if k in own and value.shape != own[k].shape]
+
+
+def _plan(
+    conversion: Conversion, own: Mapping[str, Tensor], *, head: set[str], load: bool
+) -> _Plan:
+    state = conversion.state if load else _without(conversion.state, head)
+    # A count that files older than torch 0.4.1 lack, and that no forward pass reads.
+    absent = _matching(own, (*conversion.untouched, "*num_batches_tracked"))
+    untouched = (absent if load else absent | head) - state.keys()
+    return _Plan(state=state, untouched=untouched, head=head)
+
+
+def _without(state: Mapping[str, Tensor], names: Set[str]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if key not in names}
+
+
+def _matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
 
 
 def _innermost(model: nn.Module) -> nn.Module:
@@ -91,30 +168,3 @@ def _innermost(model: nn.Module) -> nn.Module:
         if not isinstance(inner, nn.Module):
             return model
         model = inner
-
-
-def _matching(names: Mapping[str, Any], patterns: Any) -> set[str]:
-    return {name for name in names if any(fnmatchcase(name, p) for p in patterns)}
-
-
-def _require_fit(
-    state: Mapping[str, Tensor], own: Mapping[str, Tensor], untouched: set[str], source: str
-) -> None:
-    missing = [name for name in own if name not in state and name not in untouched]
-    unexpected = [name for name in state if name not in own]
-    reshaped = [
-        f"{name} (wanted {tuple(own[name].shape)}, got {tuple(value.shape)})"
-        for name, value in state.items()
-        if name in own and value.shape != own[name].shape
-    ]
-    problems = [
-        f"{len(names)} {what}: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", reshaped),
-        )
-        if names
-    ]
-    if problems:
-        raise CheckpointError(f"{source} does not fit the model: {'; '.join(problems)}")

@@ -5,16 +5,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def resize_1d(table: Tensor, length: int, *, mode: str) -> Tensor:
+def resize_1d(table: Tensor, length: int, *, mode: str, num_prefix: int = 0) -> Tensor:
     """Resize the middle axis: (1, N, D) -> (1, length, D).
 
     Args:
         mode: ``nearest`` or ``linear``, as `torch.nn.functional.interpolate` takes it.
+        num_prefix: Leading entries that are kept as they are (the class token's).
     """
     if table.shape[1] == length:
         return table
-    along_last = table.transpose(1, 2)  # (1, D, N)
-    return _interpolate(along_last, (length,), mode).transpose(1, 2)  # (1, length, D)
+    prefix, places = table[:, :num_prefix], table[:, num_prefix:]
+    along_last = places.transpose(1, 2)  # (1, D, N)
+    resized = _interpolate(along_last, (length - num_prefix,), mode)  # (1, D, length)
+    return torch.cat((prefix, resized.transpose(1, 2)), dim=1)
 
 
 def resize_2d(

@@ -5,6 +5,7 @@ alone: TimeSformer's own names begin with ``model.``, AIM's with ``backbone.``.
 """
 
 from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -28,10 +29,21 @@ CONTAINERS: Final = (
 )
 WRAPPERS: Final = ("module.", "_orig_mod.")  # of DistributedDataParallel and torch.compile
 PREFIXES: Final = (*WRAPPERS, "model.", "backbone.", "encoder.", "net.")
+MAX_DEPTH: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidate:
+    """Tensors found under `path`, without the `prefix` that all their names had."""
+
+    path: tuple[str, ...]
+    state: dict[str, Tensor]
+    prefix: str
+    others: tuple[str, ...]
 
 
 def unwrap(loaded: object, own: Set[str], source: str) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors of `loaded` as flat names that fit best, and notes on what was unwrapped.
+    """The tensors of `loaded` under the flat names that fit best, and notes on what was removed.
 
     Args:
         loaded: What the file held.
@@ -44,61 +56,64 @@ def unwrap(loaded: object, own: Set[str], source: str) -> tuple[dict[str, Tensor
     candidates = list(_candidates(loaded, ()))
     if not candidates:
         raise CheckpointError(
-            f"no state dict in {source}: {_describe(loaded)}",
-            hint=f"weights are looked for at the top and under {', '.join(CONTAINERS)}",
+            f"no weights in {source}: {_describe(loaded)}",
+            hint=f"they are looked for at the top and under {', '.join(CONTAINERS)}",
         )
-    path, state, prefix = max(candidates, key=lambda found: _fit(found, own))
-    notes = [f"taken from `{'.'.join(path)}` of the file"] if path else []
-    if prefix:
-        notes.append(f"prefix `{prefix}` removed from every name")
-    return state, notes
+    best = max(candidates, key=lambda candidate: _fit(candidate, own))
+    notes = []
+    if best.path:
+        notes.append(f"taken from `{'.'.join(best.path)}` of the file")
+    if best.prefix:
+        notes.append(f"prefix `{best.prefix}` removed from every name")
+    if best.others:
+        notes.append(f"left out, being no tensors: {', '.join(best.others)}")
+    return best.state, notes
 
 
-Candidate = tuple[tuple[str, ...], dict[str, Tensor], str]
-
-
-def _candidates(loaded: object, path: tuple[str, ...]) -> Iterator[Candidate]:
+def _candidates(loaded: object, path: tuple[str, ...]) -> Iterator[_Candidate]:
     if not isinstance(loaded, Mapping):
         return
-    state = _as_state(loaded)
-    if state:
-        yield from ((path, stripped, prefix) for stripped, prefix in _stripped(state))
-    if len(path) < 3:
+    state = {str(name): _as_tensor(value) for name, value in loaded.items()}
+    tensors = {name: value for name, value in state.items() if value is not None}
+    others = tuple(name for name, value in state.items() if value is None)
+    for stripped, prefix in _stripped(tensors):
+        yield _Candidate(path=path, state=stripped, prefix=prefix, others=others)
+    if len(path) < MAX_DEPTH:
         for key in CONTAINERS:
-            if key in loaded:
-                yield from _candidates(loaded[key], (*path, key))
+            yield from _candidates(loaded.get(key), (*path, key))
 
 
-def _as_state(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """`mapping` if it is nothing but named tensors, else an empty one."""
-    state = {}
-    for name, value in mapping.items():
-        tensor = torch.from_numpy(value) if isinstance(value, np.ndarray) else value
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            return {}
-        state[name] = tensor
-    return state
+def _as_tensor(value: Any) -> Tensor | None:
+    if isinstance(value, Tensor):
+        return value
+    is_numeric = isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+    return torch.tensor(value) if is_numeric else None
 
 
 def _stripped(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], str]]:
-    """`state`, then with each uniform prefix removed in turn."""
+    """`state`, then with each uniform prefix removed in turn; nothing if it is empty."""
     removed = ""
-    yield state, removed
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in state)), ""):
+    if state:
+        yield state, removed
+    while prefix := _uniform_prefix(state):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
         removed += prefix
         yield state, removed
 
 
-def _fit(candidate: Candidate, own: Set[str]) -> tuple[int, bool, int]:
-    """Most names in common; then no wrapper's prefix; then as little removed as possible."""
-    _, state, prefix = candidate
-    wrapped = any(next(iter(state)).startswith(wrapper) for wrapper in WRAPPERS)
-    return len(own & state.keys()), not wrapped, -len(prefix)
+def _uniform_prefix(state: dict[str, Tensor]) -> str:
+    return next((p for p in PREFIXES if state and all(n.startswith(p) for n in state)), "")
+
+
+def _fit(candidate: _Candidate, own: Set[str]) -> tuple[int, bool, int, int]:
+    """Most names in common; then no wrapper's prefix; then most tensors, least removed."""
+    state = candidate.state
+    is_wrapped = next(iter(state)).startswith(WRAPPERS)
+    return len(own & state.keys()), not is_wrapped, len(state), -len(candidate.prefix)
 
 
 def _describe(loaded: object) -> str:
     if isinstance(loaded, Mapping):
         keys = ", ".join(str(key) for key in list(loaded)[:10])
-        return f"keys are {keys}" if keys else "empty"
-    return f"holds a {type(loaded).__name__}"
+        return f"its keys are {keys}" if keys else "it is empty"
+    return f"it holds a {type(loaded).__name__}"

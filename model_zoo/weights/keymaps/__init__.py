@@ -20,6 +20,8 @@ from typing import Final
 
 from torch import Tensor, nn
 
+from model_zoo._errors import CheckpointError
+
 DEFAULT_HEAD: Final = (
     "head.*",
     "*.head.*",
@@ -48,11 +50,24 @@ class Conversion:
 
 
 def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
-    """Apply the adapter of the model's family, if there is one."""
+    """Apply the adapter of the model's family, if there is one.
+
+    Raises:
+        CheckpointError: The adapter met a tensor that it cannot convert.
+    """
     adapter = _adapter_name(model)
     if adapter is None:
         return Conversion(state=state)
-    conversion: Conversion = importlib.import_module(adapter).convert(state, model)
+    module = importlib.import_module(adapter)
+    try:
+        conversion: Conversion = module.convert(state, model)
+    except (LookupError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        family = adapter.rpartition(".")[2]
+        raise CheckpointError(
+            f"not in a layout that {family} was released in: {error or type(error).__name__}"
+        ) from error
     return conversion
 
 

@@ -1,0 +1,57 @@
+"""The checkpoints that were released for the zoo's variants, from ``checkpoints.toml``."""
+
+import functools
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReleasedCheckpoint:
+    """One released file.
+
+    Attributes:
+        file: Its name as released.
+        variant: Model that it fits.
+        label_space: Classes of its head.
+        num_frames: Of the clips that it was trained on, with `resolution_px` the size of its
+            tables.
+        licence: Of the weights; ``not stated`` where the source states none.
+        source: Where it is published; nothing is downloaded.
+        sha256: None where unknown.
+        note: What a user must know, or empty.
+    """
+
+    file: str
+    variant: str
+    label_space: str
+    num_frames: int
+    resolution_px: int
+    licence: str
+    source: str
+    sha256: str | None = None
+    note: str = ""
+
+
+@functools.cache
+def checkpoints() -> tuple[ReleasedCheckpoint, ...]:
+    """Every released checkpoint that is known."""
+    text = Path(__file__).with_name("checkpoints.toml").read_text(encoding="utf-8")
+    return tuple(ReleasedCheckpoint(**entry) for entry in tomllib.loads(text)["checkpoint"])
+
+
+def released_checkpoints(variant: str) -> list[ReleasedCheckpoint]:
+    """Checkpoints released for a variant."""
+    return [released for released in checkpoints() if released.variant == variant]
+
+
+def hint_from_name(file: str) -> str | None:
+    """What a file of that name was released as, or None if it is not known."""
+    for released in checkpoints():
+        if released.file == file:
+            return (
+                f"a file of that name was released for {released.variant} "
+                f"({released.label_space}, {released.num_frames} frames of "
+                f"{released.resolution_px} px) in {released.source}"
+            )
+    return None
