@@ -3,6 +3,7 @@
 torch files go through ``torch.load(weights_only=True)``. Two kinds that it cannot read, TorchScript
 archives and Caffe2's bare pickles, go through the unpicklers of `pickles`, which know a handful of
 inert types; ``torch.jit.load`` is not used, since it would compile and run the archive's code.
+Flax's msgpack files go through `flax`.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from model_zoo._errors import CheckpointError
-from model_zoo.weights import pickles
+from model_zoo.weights import flax, pickles
 
 # Whatever a truncated or altered file makes zip, pickle and torch raise.
 UNREADABLE: Final = (
@@ -64,6 +65,8 @@ def read(path: Path, *, expected_sha256: str | None = None) -> Any:
             return pickles.read_torchscript(path)
         if pickles.is_bare_pickle(head):
             return pickles.read_arrays(path)
+        if flax.is_msgpack(head):
+            return flax.decode(path.read_bytes())
         with torch.serialization.safe_globals(INERT):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, *UNREADABLE) as error:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def resize_1d(table: Tensor, length: int, *, mode: str, num_prefix: int = 0) -> Tensor:
-    """Resize the middle axis: (1, N, D) -> (1, length, D).
+    """Resize the middle axis: (B, N, D) -> (B, length, D).
 
     Args:
         mode: ``nearest`` or ``linear``, as `torch.nn.functional.interpolate` takes it.
@@ -15,8 +15,8 @@ def resize_1d(table: Tensor, length: int, *, mode: str, num_prefix: int = 0) -> 
     if table.shape[1] == length:
         return table
     prefix, places = table[:, :num_prefix], table[:, num_prefix:]
-    along_last = places.transpose(1, 2)  # (1, D, N)
-    resized = _interpolate(along_last, (length - num_prefix,), mode)  # (1, D, length)
+    along_last = places.transpose(1, 2)  # (B, D, N)
+    resized = _interpolate(along_last, (length - num_prefix,), mode)  # (B, D, length)
     return torch.cat((prefix, resized.transpose(1, 2)), dim=1)
 
 
@@ -28,7 +28,7 @@ def resize_2d(
     num_prefix: int = 0,
     old_grid: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Resize a row-major grid of positions: (1, P + h * w, D) -> (1, P + H * W, D).
+    """Resize each row-major grid of positions: (T, P + h * w, D) -> (T, P + H * W, D).
 
     Args:
         grid: (H, W).
@@ -41,9 +41,9 @@ def resize_2d(
     if (height, width) == grid:
         return table
     D = places.shape[-1]
-    image = places.reshape(1, height, width, D).permute(0, 3, 1, 2)  # (1, D, h, w)
-    image = _interpolate(image, grid, mode)  # (1, D, H, W)
-    return torch.cat((prefix, image.flatten(2).transpose(1, 2)), dim=1)  # (1, P + H * W, D)
+    image = places.reshape(-1, height, width, D).permute(0, 3, 1, 2)  # (T, D, h, w)
+    image = _interpolate(image, grid, mode)  # (T, D, H, W)
+    return torch.cat((prefix, image.flatten(2).transpose(1, 2)), dim=1)  # (T, P + H * W, D)
 
 
 def _interpolate(x: Tensor, size: tuple[int, ...], mode: str) -> Tensor:

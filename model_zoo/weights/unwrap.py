@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model_zoo._errors import CheckpointError
+from model_zoo.weights import flax
 
 CONTAINERS: Final = (
     "model",
@@ -53,6 +54,9 @@ def unwrap(loaded: object, own: Set[str], source: str) -> tuple[dict[str, Tensor
     Raises:
         CheckpointError: Nothing in it is a state dict.
     """
+    tree, root = flax.tree_tensors(loaded)
+    if tree:
+        return tree, [f"Flax parameters taken from `{root}`" if root else "Flax parameters"]
     candidates = list(_candidates(loaded, ()))
     if not candidates:
         raise CheckpointError(
