@@ -5,8 +5,7 @@ model's names by the family's adapter if there is one (`keymaps`), compared with
 entry, and only then copied: a checkpoint that does not fit changes nothing.
 """
 
-import fnmatch
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -87,7 +86,7 @@ def load_checkpoint(
     name = "mapping" if path is None else str(path)
     state, notes = unwrap(loaded, own.keys(), name)
     conversion = keymaps.convert(state, model)
-    plan = _plan(conversion, own, head=_matching(own, keymaps.head_patterns(model)), load=with_head)
+    plan = _plan(conversion, own, head=keymaps.head_names(model), load=with_head)
     problems = plan.problems(own)
     if problems:
         raise CheckpointError(
@@ -147,17 +146,13 @@ def _plan(
 ) -> _Plan:
     state = conversion.state if load else _without(conversion.state, head)
     # A count that files older than torch 0.4.1 lack, and that no forward pass reads.
-    absent = _matching(own, (*conversion.untouched, "*num_batches_tracked"))
+    absent = keymaps.matching(own, (*conversion.untouched, "*num_batches_tracked"))
     untouched = (absent if load else absent | head) - state.keys()
     return _Plan(state=state, untouched=untouched, head=head)
 
 
 def _without(state: Mapping[str, Tensor], names: Set[str]) -> dict[str, Tensor]:
     return {key: value for key, value in state.items() if key not in names}
-
-
-def _matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
-    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
 
 
 def _innermost(model: nn.Module) -> nn.Module:

@@ -10,6 +10,7 @@ import argparse
 import hashlib
 import pickle
 import re
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any, Final
@@ -36,6 +37,7 @@ UNREADABLE: Final = (
     RuntimeError,
     TypeError,
     ValueError,
+    struct.error,
 )
 # Types that hold values and run nothing, which training code left beside the weights.
 INERT: Final = [argparse.Namespace, *pickles.NUMPY_SCALARS]

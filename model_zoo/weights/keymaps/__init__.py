@@ -12,9 +12,10 @@ that as unexpected or missing. It must pass a state that already has our names a
 It may also hold ``HEAD``, shell patterns of the classifier's entries where `DEFAULT_HEAD` misses.
 """
 
+import fnmatch
 import importlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,14 +23,16 @@ from torch import Tensor, nn
 
 from model_zoo._errors import CheckpointError
 
+# The first of these that fits; one alone, since a head may hold more than its classifier.
 DEFAULT_HEAD: Final = (
+    "head.projection.*",
+    "cls_head.fc_cls.*",
     "head.*",
     "*.head.*",
     "head_*",
-    "cls_head.*",
-    "*.projection.*",
     "classifier.*",
     "fc.*",
+    "new_fc.*",
 )
 
 
@@ -66,17 +69,25 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
             raise
         family = adapter.rpartition(".")[2]
         raise CheckpointError(
-            f"not in a layout that {family} was released in: {error or type(error).__name__}"
+            f"not in a layout that {family} was released in: {error!r}"
         ) from error
     return conversion
 
 
-def head_patterns(model: nn.Module) -> tuple[str, ...]:
-    """Shell patterns of the names of the model's classifier."""
+def head_names(model: nn.Module) -> set[str]:
+    """Names of the entries of the model's classifier; empty for one that has none."""
+    names = model.state_dict().keys()
     adapter = _adapter_name(model)
-    if adapter is None:
-        return DEFAULT_HEAD
-    return tuple(getattr(importlib.import_module(adapter), "HEAD", DEFAULT_HEAD))
+    module = None if adapter is None else importlib.import_module(adapter)
+    stated: Sequence[str] | None = getattr(module, "HEAD", None)
+    if stated is not None:
+        return matching(names, stated)
+    return next(filter(None, (matching(names, [pattern]) for pattern in DEFAULT_HEAD)), set())
+
+
+def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    """Those of `names` that match one of the shell `patterns`."""
+    return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
 
 
 def _adapter_name(model: nn.Module) -> str | None:
