@@ -1,0 +1,35 @@
+"""Operations as thop counts them, to compare with ours."""
+
+import json
+
+from vbench.core.metrics import Metric
+from vbench.measure.counting.report import COUNTER_FAILURES, explained
+from vbench.measure.counting.with_thop import count_with_thop
+from vbench.measure.probes import Samples, probe
+from vbench.measure.subject import Subject
+
+
+@probe(
+    Metric(
+        name="thop_macs",
+        kind="counted",
+        better="neither",
+        describe="operations of a forward pass of one batch by thop's standard rules",
+    ),
+    devices=("meta",),
+    default=False,
+    order=21,
+)
+def thop_macs(subject: Subject) -> Samples:
+    """Count the same model at the same input; absent, with the reason, where thop fails."""
+    try:
+        count = count_with_thop(subject.model, subject.clips)
+    except COUNTER_FAILURES as error:
+        return Samples(values={}, notes={"thop_error": explained(error)})
+    return Samples(
+        values={"thop_macs": [count.macs]},
+        notes={
+            "thop_by_module_type": json.dumps(dict(count.by_operator)),
+            "thop_without_rule": json.dumps(dict(count.missed)),
+        },
+    )
