@@ -338,6 +338,7 @@ class VideoSwin(nn.Module):
 
     def __init__(self, config: VideoSwinConfig, options: Options) -> None:
         super().__init__()
+        self.window = config.window
         self.backbone = Backbone(config, attention=options.attention)
         dim = config.dim << (len(config.depths) - 1)
         self.cls_head = Head(dim, options.one_head(), dropout=config.dropout)
