@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tests.detfill import clip, fill_model
 
@@ -71,3 +72,10 @@ def assert_same_logits(output: Tensor, expected: dict[str, Any]) -> None:
     assert worst < TOLERANCE, f"logits differ by {worst:.3g}"
     assert abs(flat.sum().item() - expected["sum"]) < TOLERANCE * flat.numel()
     assert abs(flat.norm().item() - expected["l2"]) < TOLERANCE * flat.numel()
+
+
+def macs(model: nn.Module, input_shape: list[int]) -> int:
+    """Multiply-adds of one forward pass of a model on the meta device."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.eval()(torch.empty(input_shape, device="meta"))
+    return int(counter.get_total_flops()) // 2
