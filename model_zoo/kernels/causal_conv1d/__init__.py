@@ -5,19 +5,16 @@ looks ahead instead, which equals flip, convolve, flip without the copies. Sourc
 convolution of Mamba, arXiv:2312.00752; both directions as in Vim, arXiv:2401.09417.
 """
 
+import math
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
 from model_zoo.kernels.causal_conv1d import cpu
-
-_LIBRARY: Final = torch.library.Library("model_zoo", "FRAGMENT")
-_LIBRARY.define(
-    "causal_conv1d(Tensor x, Tensor weight, Tensor? bias, *, bool[] reverse, bool silu) -> Tensor"
-)
 
 
 def causal_conv1d(
@@ -54,14 +51,80 @@ def causal_conv1d(
     return torch.ops.model_zoo.causal_conv1d(x, weight, bias, reverse=reverse, silu=silu)
 
 
-_LIBRARY.impl("causal_conv1d", cpu.forward, "CPU")
-_LIBRARY.impl("causal_conv1d", cpu.forward, "CUDA")
+def implementation(device: torch.device | str) -> str:
+    """Name of the form that runs on `device`, for records: ``triton`` or ``chunked``."""
+    return "chunked"
 
 
-def _fake(
-    x: Tensor, weight: Tensor, bias: Tensor | None, *, reverse: Sequence[bool], silu: bool
-) -> Tensor:
+def multiply_adds(y: Sequence[int], num_taps: int) -> int:
+    """Multiply-adds of the taps, those that fall off an end included: G B L E K.
+
+    Args:
+        y: (G, B, L, E).
+    """
+    return math.prod(y) * num_taps
+
+
+# The operator. A Library costs a few microseconds a call less than `torch.library.custom_op`.
+_OPERANDS: Final = "Tensor x, Tensor weight, Tensor? bias"
+_OPTIONS: Final = "bool[] reverse, bool silu"
+_LIBRARY: Final = torch.library.Library("model_zoo", "FRAGMENT")
+_LIBRARY.define(f"causal_conv1d({_OPERANDS}, *, {_OPTIONS}) -> Tensor")
+_LIBRARY.define(
+    f"causal_conv1d_backward(Tensor grad, {_OPERANDS}, *, {_OPTIONS})"
+    " -> (Tensor x, Tensor weight, Tensor bias)"
+)
+
+
+def _fake(x: Tensor, weight: Tensor, *_: Any, **options: Any) -> Tensor:
     return x.new_empty(weight.shape[0], *x.shape)
 
 
+def _fake_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_bias = x.new_empty(0) if bias is None else bias.new_empty(bias.shape)
+    return x.new_empty(x.shape), weight.new_empty(weight.shape), grad_bias
+
+
+def _save(
+    ctx: Any, inputs: tuple[Any, ...], keyword_only_inputs: dict[str, Any], output: Tensor
+) -> None:
+    ctx.save_for_backward(*inputs)
+    ctx.options = keyword_only_inputs
+
+
+def _differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    gradients = torch.ops.model_zoo.causal_conv1d_backward(grad, *ctx.saved_tensors, **ctx.options)
+    return tuple(
+        None if operand is None else gradient
+        for operand, gradient in zip(ctx.saved_tensors, gradients, strict=True)
+    )
+
+
+def _refuse(ctx: Any, *gradients: Any) -> None:
+    raise NotImplementedError("a causal convolution can be differentiated once only")
+
+
+def _count(x: Sequence[int], weight: Sequence[int], *_: Any, **options: Any) -> int:
+    return 2 * multiply_adds((weight[0], *x), weight[-1])
+
+
+def _count_backward(
+    grad: Sequence[int], x: Sequence[int], weight: Sequence[int], *_: Any, **options: Any
+) -> int:
+    """Recomputation, gradient of the input, gradient of the weight: once the forward each."""
+    return 3 * _count(x, weight)
+
+
+for _device in ("CPU", "CUDA"):
+    _LIBRARY.impl("causal_conv1d", cpu.forward, _device)
+    _LIBRARY.impl("causal_conv1d_backward", cpu.backward, _device)
 torch.library.register_fake("model_zoo::causal_conv1d", _fake, lib=_LIBRARY)
+torch.library.register_fake("model_zoo::causal_conv1d_backward", _fake_backward, lib=_LIBRARY)
+torch.library.register_autograd(
+    "model_zoo::causal_conv1d", _differentiate, setup_context=_save, lib=_LIBRARY
+)
+torch.library.register_autograd("model_zoo::causal_conv1d_backward", _refuse, lib=_LIBRARY)
+register_flop_formula(torch.ops.model_zoo.causal_conv1d)(_count)
+register_flop_formula(torch.ops.model_zoo.causal_conv1d_backward)(_count_backward)

@@ -33,6 +33,36 @@ def forward(
     return y
 
 
+def backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    *,
+    reverse: Sequence[bool],
+    silu: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Differentiate; see the operator `model_zoo::causal_conv1d_backward`."""
+    taps, shift = _in_accumulator_dtype(x, weight, bias)
+    length = x.shape[1]
+    grad_x = taps.new_zeros(x.shape)
+    grad_taps, grad_shift = torch.zeros_like(taps), torch.zeros_like(shift)
+    for g, is_reversed in enumerate(reverse):
+        for start, stop in _blocks(length):
+            grad_y = grad[g, :, start:stop].to(taps.dtype)
+            if silu:
+                y = _convolve(x, taps[g], shift[g], start, stop, is_reversed=is_reversed)
+                grad_y = torch.ops.aten.silu_backward(grad_y, y)
+            grad_shift[g] += grad_y.sum((0, 1))
+            overlaps = _overlaps(taps.shape[1], start, stop, length, is_reversed=is_reversed)
+            for k, inside, read in overlaps:
+                grad_taps[g, k] += (grad_y[:, inside] * x[:, read]).sum((0, 1))
+                grad_x[:, read].addcmul_(grad_y[:, inside], taps[g, k])
+    grad_weight = grad_taps.transpose(1, 2).to(weight.dtype, memory_format=torch.contiguous_format)
+    grad_bias = x.new_empty(0) if bias is None else grad_shift.to(bias.dtype)
+    return grad_x.to(x.dtype), grad_weight, grad_bias
+
+
 def _in_accumulator_dtype(x: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Taps (G, K, E) and bias (G, E), zero if there is none."""
     dtype = accumulator_dtype(x.dtype)

@@ -1,6 +1,6 @@
 """Selective scan of several directions, with bias, softplus, skip and gate in one operator.
 
-Per direction g and channel, with A negative and x = softplus(delta + delta_bias):
+Per direction and channel, with A negative and x = softplus(delta + delta_bias):
 
     state_t = exp(x_t A) state_{t-1} + x_t B_t u_t        y_t = <C_t, state_t> + D u_t
 
@@ -10,25 +10,32 @@ arXiv:2312.00752; two directions as in Vim, arXiv:2401.09417, and VideoMamba, ar
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
-from model_zoo.kernels.selective_scan import cpu
-from model_zoo.kernels.selective_scan.reference import accumulator_dtype
+from model_zoo.kernels.selective_scan import cpu, cpu_backward
+from model_zoo.kernels.selective_scan.inputs import ScanInputs
+from model_zoo.kernels.selective_scan.operation_counts import (
+    backward_multiply_adds,
+    multiply_adds,
+    videomamba_printed,
+    vmamba_flops,
+)
+
+__all__ = [
+    "backward_multiply_adds",
+    "implementation",
+    "multiply_adds",
+    "selective_scan",
+    "videomamba_printed",
+    "vmamba_flops",
+]
 
 CHECKPOINT_STEPS: Final = 64  # one state in so many is kept for the backward pass
-
-_ARGUMENTS: Final = (
-    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias"
-)
-_OPTIONS: Final = "*, bool delta_softplus, bool[] reverse, int checkpoint_steps"
-
-# A Library costs a few microseconds a call less than `torch.library.custom_op`
-_LIBRARY: Final = torch.library.Library("model_zoo", "FRAGMENT")
-_LIBRARY.define(f"selective_scan({_ARGUMENTS}, {_OPTIONS}) -> (Tensor, Tensor)")
 
 
 def selective_scan(
@@ -46,7 +53,8 @@ def selective_scan(
 ) -> Tensor:
     """Scan every direction, sum, gate: (G, B, L, E) -> (B, L, E) of `u`'s type.
 
-    The state is kept in float32 (float64 for float64 `u`). Any operand may be strided.
+    The state is kept in float32 (float64 for float64 `u`); between directions the sum is rounded to
+    `u`'s type, as official code does. Any operand may be strided. Differentiable once.
 
     Args:
         u: (G, B, L, E), and delta too.
@@ -60,8 +68,8 @@ def selective_scan(
     Raises:
         UnsupportedInputError: Shapes that do not go together.
     """
-    _require_shapes(u, delta, A, B, C, D, z, delta_bias, reverse)
     operands = (u, delta, A, B, C, D, z, delta_bias)
+    _require_shapes(ScanInputs(*operands, delta_softplus=delta_softplus, reverse=reverse))
     needs_grad = torch.is_grad_enabled() and any(
         x is not None and x.requires_grad for x in operands
     )
@@ -74,69 +82,138 @@ def selective_scan(
     return y
 
 
-def _require_shapes(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    reverse: Sequence[bool],
-) -> None:
-    num_directions, batch, length, channels = u.shape
-    num_states = A.shape[-1]
-    wanted = {
-        "delta": (delta, (num_directions, batch, length, channels)),
-        "A": (A, (num_directions, channels, num_states)),
-        "B": (B, (num_directions, batch, length, num_states)),
-        "C": (C, (num_directions, batch, length, num_states)),
-        "D": (D, (num_directions, channels)),
-        "z": (z, (batch, length, channels)),
-        "delta_bias": (delta_bias, (num_directions, channels)),
-    }
-    for name, (operand, shape) in wanted.items():
-        if operand is not None and operand.shape != shape:
-            raise UnsupportedInputError(
-                f"{name} must be {shape} for u {tuple(u.shape)}, not {tuple(operand.shape)}"
-            )
-    if len(reverse) != num_directions:
-        raise UnsupportedInputError(
-            f"reverse must hold {num_directions} flags, one a direction: {list(reverse)}"
-        )
-
-
 def implementation(device: torch.device | str) -> str:
-    """Which form runs on `device`: ``triton`` or ``chunked``."""
+    """Name of the form that runs on `device`, for records: ``triton`` or ``chunked``."""
     return "chunked"
 
 
-_LIBRARY.impl("selective_scan", cpu.forward, "CPU")
-_LIBRARY.impl("selective_scan", cpu.forward, "CUDA")
+def _require_shapes(inputs: ScanInputs) -> None:
+    num_directions, batch, length, channels = inputs.u.shape
+    per_state = (num_directions, batch, length, inputs.num_states)
+    wanted = {
+        "delta": tuple(inputs.u.shape),
+        "A": (num_directions, channels, inputs.num_states),
+        "B": per_state,
+        "C": per_state,
+        "D": (num_directions, channels),
+        "z": (batch, length, channels),
+        "delta_bias": (num_directions, channels),
+    }
+    for name, shape in wanted.items():
+        operand = getattr(inputs, name)
+        if operand is not None and operand.shape != shape:
+            raise UnsupportedInputError(
+                f"{name} must be {shape} for u {tuple(inputs.u.shape)}, got: {tuple(operand.shape)}"
+            )
+    if len(inputs.reverse) != num_directions:
+        raise UnsupportedInputError(
+            f"reverse must hold {num_directions} flags, one a direction: {list(inputs.reverse)}"
+        )
 
 
-def _fake(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    *,
+# The operator. A Library costs a few microseconds a call less than `torch.library.custom_op`.
+_OPERANDS: Final = (
+    "Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? z, Tensor? delta_bias"
+)
+_OPTIONS: Final = "bool delta_softplus, bool[] reverse, int checkpoint_steps"
+_LIBRARY: Final = torch.library.Library("model_zoo", "FRAGMENT")
+_LIBRARY.define(f"selective_scan({_OPERANDS}, *, {_OPTIONS}) -> (Tensor y, Tensor checkpoints)")
+_LIBRARY.define(
+    f"selective_scan_backward(Tensor grad, {_OPERANDS}, Tensor checkpoints, *, {_OPTIONS})"
+    " -> (Tensor u, Tensor delta, Tensor A, Tensor B, Tensor C, Tensor D, Tensor z, Tensor bias)"
+)
+
+
+def _chunked(
+    *operands: Any, delta_softplus: bool, reverse: Sequence[bool], checkpoint_steps: int
+) -> tuple[Tensor, Tensor]:
+    inputs = ScanInputs(*operands, delta_softplus=delta_softplus, reverse=reverse)
+    return cpu.forward(inputs, checkpoint_steps=checkpoint_steps)
+
+
+def _chunked_backward(
+    grad: Tensor,
+    *operands: Any,
     delta_softplus: bool,
     reverse: Sequence[bool],
     checkpoint_steps: int,
+) -> tuple[Tensor, ...]:
+    inputs = ScanInputs(*operands[:-1], delta_softplus=delta_softplus, reverse=reverse)
+    return cpu_backward.backward(grad, inputs, operands[-1], checkpoint_steps=checkpoint_steps)
+
+
+def _fake(
+    *operands: Any, delta_softplus: bool, reverse: Sequence[bool], checkpoint_steps: int
 ) -> tuple[Tensor, Tensor]:
-    num_directions, batch, length, channels = u.shape
-    num_checkpoints = -(-length // checkpoint_steps) if checkpoint_steps else 0
-    checkpoints = u.new_empty(
-        (num_directions, batch, num_checkpoints, A.shape[-1], channels),
-        dtype=accumulator_dtype(u.dtype),
+    inputs = ScanInputs(*operands, delta_softplus=delta_softplus, reverse=reverse)
+    return inputs.u.new_empty(inputs.u.shape[1:]), inputs.empty_checkpoints(checkpoint_steps)
+
+
+def _fake_backward(grad: Tensor, *operands: Any, **options: Any) -> tuple[Tensor, ...]:
+    return tuple(grad.new_empty(0) if x is None else x.new_empty(x.shape) for x in operands[:-1])
+
+
+def _save(
+    ctx: Any, inputs: tuple[Any, ...], keyword_only_inputs: dict[str, Any], output: Any
+) -> None:
+    if keyword_only_inputs["checkpoint_steps"] < 1:
+        raise RuntimeError("checkpoint_steps must be at least 1 for a scan to be differentiated")
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs, output[1])
+    ctx.options = keyword_only_inputs
+
+
+def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    *operands, checkpoints = ctx.saved_tensors
+    gradients = torch.ops.model_zoo.selective_scan_backward(
+        grad, *operands, checkpoints, **ctx.options
     )
-    return u.new_empty(batch, length, channels), checkpoints
+    return tuple(
+        None if operand is None else gradient
+        for operand, gradient in zip(operands, gradients, strict=True)
+    )
 
 
+def _refuse(ctx: Any, *gradients: Any) -> None:
+    raise NotImplementedError("a selective scan can be differentiated once only")
+
+
+def _count(
+    u: Sequence[int],
+    delta: Sequence[int],
+    A: Sequence[int],
+    B: Sequence[int],
+    C: Sequence[int],
+    D: Sequence[int] | None,
+    *_: Any,
+    **options: Any,
+) -> int:
+    return 2 * multiply_adds(u, A[-1], has_skip=D is not None)
+
+
+def _count_backward(
+    grad: Sequence[int],
+    u: Sequence[int],
+    delta: Sequence[int],
+    A: Sequence[int],
+    B: Sequence[int],
+    C: Sequence[int],
+    D: Sequence[int] | None,
+    z: Sequence[int] | None,
+    *_: Any,
+    **options: Any,
+) -> int:
+    return 2 * backward_multiply_adds(u, A[-1], has_skip=D is not None, has_gate=z is not None)
+
+
+for _device in ("CPU", "CUDA"):
+    _LIBRARY.impl("selective_scan", _chunked, _device)
+    _LIBRARY.impl("selective_scan_backward", _chunked_backward, _device)
 torch.library.register_fake("model_zoo::selective_scan", _fake, lib=_LIBRARY)
+torch.library.register_fake("model_zoo::selective_scan_backward", _fake_backward, lib=_LIBRARY)
+torch.library.register_autograd(
+    "model_zoo::selective_scan", _differentiate, setup_context=_save, lib=_LIBRARY
+)
+torch.library.register_autograd("model_zoo::selective_scan_backward", _refuse, lib=_LIBRARY)
+register_flop_formula(torch.ops.model_zoo.selective_scan)(_count)
+register_flop_formula(torch.ops.model_zoo.selective_scan_backward)(_count_backward)

@@ -9,10 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What the state is kept in: float64 for float64, float32 for all else."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
+from model_zoo.kernels.selective_scan.inputs import accumulator_dtype
 
 
 def selective_scan(
