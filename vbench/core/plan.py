@@ -68,8 +68,8 @@ def expand(spec: BenchSpec, facts_of: Callable[[str], ModelFacts], *, device: st
 def _clips(spec: BenchSpec, default: tuple[int, int, int]) -> list[ClipSpec]:
     sides = [(side, side) if isinstance(side, int) else side for side in spec.resolutions_px]
     return [
-        ClipSpec(num_frames=num_frames, height_px=height, width_px=width)
-        for height, width in sides or [default[1:]]
+        ClipSpec(num_frames=num_frames, height_px=side[0], width_px=side[1])
+        for side in sides or [default[1:]]
         for num_frames in spec.num_frames or [default[0]]
     ]
 

@@ -25,6 +25,8 @@ Attention = Literal["eager", "sdpa", "flash", "efficient", "cudnn", "math"]
 Isolation = Literal["fork", "fresh"]
 Status = Literal["ok", "oom", "timeout", "error", "unsupported"]
 Positive = Annotated[int, Meta(ge=1)]
+# Not tuple[Positive, Positive]: msgspec 0.22 corrupts memory over a union with a fixed tuple.
+Pair = Annotated[tuple[Positive, ...], Meta(min_length=2, max_length=2)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 
 
@@ -86,7 +88,7 @@ class BenchSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
     models: Annotated[tuple[str, ...], Meta(min_length=1)]
     num_frames: tuple[Positive, ...] = ()
-    resolutions_px: tuple[Positive | tuple[Positive, Positive], ...] = ()
+    resolutions_px: tuple[Positive | Pair, ...] = ()
     batch_sizes: Annotated[tuple[Positive, ...], Meta(min_length=1)] | Literal["auto"] = (1,)
     precisions: Annotated[tuple[Precision, ...], Meta(min_length=1)] = ("fp32",)
     autocast: bool = False

@@ -23,7 +23,7 @@ def capture(device: str) -> Environment:
     cuda = _cuda(device) if device.startswith("cuda") else {}
     return Environment(
         vbench=vbench.__version__,
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         python=platform.python_version(),
         device_name=cuda.pop("device_name", _device_name(device)),
         hostname=platform.node(),

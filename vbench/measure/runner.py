@@ -26,10 +26,13 @@ TRIAL_PROBES = ("cold_start",)
 class Runner:
     """Measures cases through an executor."""
 
-    def __init__(self, executor: Executor, *, run_id: str, timeout_s: float) -> None:
+    def __init__(
+        self, executor: Executor, *, run_id: str, timeout_s: float, log: Path | None = None
+    ) -> None:
+        self.run_id = run_id
         self._executor = executor
-        self._run_id = run_id
         self._timeout_s = timeout_s
+        self._log = log
         self._folder = tempfile.TemporaryDirectory(prefix="vbench-")
 
     def inspect(self) -> Inspection:
@@ -53,7 +56,7 @@ class Runner:
             outcome = _merged(outcome, self._counts(case, outcome))
         return Record(
             schema_version=SCHEMA_VERSION,
-            run_id=self._run_id,
+            run_id=self.run_id,
             case_id=case.case_id,
             started_at_utc=started_at.isoformat(timespec="seconds"),
             duration_s=time.perf_counter() - start_s,
@@ -144,9 +147,16 @@ class Runner:
             memory_bytes=memory_bytes,
         )
         ending = self._executor.run(request, timeout_s=self._timeout_s)
+        self._keep_log(case, ending)
         if ending.outcome is None:
             return ending, None
         return ending, msgspec.json.decode(ending.outcome, type=kind)
+
+    def _keep_log(self, case: Case | None, ending: Ending) -> None:
+        """Append what a worker printed: warnings of libraries, the traceback of an error."""
+        if self._log is not None and ending.log.strip():
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(f"== {case}\n{ending.log.rstrip()}\n")
 
 
 def finished(ending: Ending, outcome: Outcome | None, *, timeout_s: float) -> Outcome:

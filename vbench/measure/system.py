@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -31,3 +32,8 @@ def cpu_model() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def now_utc() -> str:
+    """The time, to a second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

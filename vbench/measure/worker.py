@@ -109,15 +109,18 @@ class _Progress:
 
 
 def chosen_probes(case: Case, names: tuple[str, ...]) -> list[Probe]:
-    """The named probes, or the default ones, that run on the case's device, in order.
+    """The probes that run on the case's device, in order: named, ``all``, or the default ones.
 
     Raises:
         UsageError: No probe has such a name.
     """
     device = case.device.partition(":")[0]
-    probes = [PROBES[name] for name in names] or [
-        p for p in map(PROBES.__getitem__, PROBES) if p.default
-    ]
+    if names == ("all",):
+        probes = [PROBES[name] for name in PROBES]
+    elif names:
+        probes = [PROBES[name] for name in names]
+    else:
+        probes = [probe for probe in map(PROBES.__getitem__, PROBES) if probe.default]
     return sorted((p for p in probes if device in p.devices), key=lambda probe: probe.order)
 
 
@@ -154,7 +157,7 @@ def inspect() -> Inspection:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     properties = [torch.cuda.get_device_properties(index) for index in range(count)]
     return Inspection(
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         cuda_version=torch.version.cuda,
         devices=tuple(p.name for p in properties),
         memory_bytes=tuple(p.total_memory for p in properties),

@@ -1,0 +1,60 @@
+"""The `vbench` command: one file a command beside this one, imported when it is used."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+import vbench
+from vbench.cli import console, demo, doctor, models, profile, report, show, sweep
+from vbench.core.errors import VbenchError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="vbench",
+    help="Benchmark and profile video models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (
+    models.models,
+    show.show,
+    profile.profile,
+    sweep.sweep,
+    report.report,
+    doctor.doctor,
+    demo.demo,
+):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.text(vbench.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Benchmark and profile video models."""
+
+
+def main() -> None:
+    """Run the command line; an expected failure ends in its own exit code, without a traceback."""
+    try:
+        app()
+    except VbenchError as failure:
+        console.error(str(failure), failure.hint)
+        sys.exit(failure.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
