@@ -246,11 +246,10 @@ def options_for(
         num_classes=entry.num_classes if num_classes is None else num_classes,
         attention=attention,
     )
-    for quantity in ("num_frames", "height_px", "width_px"):
-        if getattr(options, quantity) < 1:
-            raise UnsupportedInputError(
-                f"{quantity} must be at least 1, not {getattr(options, quantity)}"
-            )
+    for quantity in ("num_frames", "height_px", "width_px", "num_classes"):
+        value = getattr(options, quantity)
+        if min(value.values() if isinstance(value, Mapping) else [value], default=0) < 1:
+            raise UnsupportedInputError(f"{quantity} must be at least 1, not {value}")
     return options
 
 
