@@ -52,6 +52,7 @@ COLUMNS: Final = (
     "p95",
     "between_percent",
 )
+_FLOATS: Final = ("median", "low", "high", "p5", "p95", "between_percent")
 NO_DEVICE: Final = "no named device"
 
 
@@ -69,7 +70,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
         points[_axes(record.case, place)].append(record)
     rows = [row for axes, members in points.items() for row in _point_rows(axes, members)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    return frame.astype({"batch_size": "Int64"})
+    return frame.astype({"batch_size": "Int64"} | dict.fromkeys(_FLOATS, "float64"))
 
 
 def latest(records: Iterable[Record]) -> list[tuple[Record, str]]:
@@ -137,21 +138,27 @@ def _axes(case: Case, place: str) -> tuple[object, ...]:
 def _point_rows(axes: tuple[object, ...], members: list[Record]) -> list[dict[str, Any]]:
     failed = [record for record in members if record.status != "ok"]
     whole = [record for record in members if record.status == "ok"]
-    sizes = [record.batch_size for record in whole or members if record.batch_size is not None]
-    asked = members[0].case.batch_size
+    size = _size_that_ran(whole or members)
     common = dict(zip(AXES, axes, strict=True)) | {
         "point_id": hashlib.sha256(repr(axes).encode()).hexdigest()[:12],
-        "batch_size": asked if asked != "auto" else next(iter(sizes), None),
+        "batch_size": size,
         "status": "ok" if whole else failed[-1].status,
         "error": plain(failed[-1].error or "") if failed else "",
         "num_processes": len(members),
         "num_failed": len(failed),
     }
-    pooled = _pool(whole or members)
+    pooled = _pool([record for record in whole or members if _size_that_ran([record]) == size])
     return [
         common | {"metric": metric, "kind": kind, "unit": unit_of(metric)} | _summary(samples)
         for (metric, kind), samples in pooled.items()
     ] or [common]
+
+
+def _size_that_ran(members: list[Record]) -> int | None:
+    """Clips a batch, which `auto` may have found differently in each process: the first found."""
+    asked = members[0].case.batch_size
+    found = (record.batch_size for record in members if record.batch_size is not None)
+    return next(found, None) if asked == "auto" else asked
 
 
 def _pool(members: list[Record]) -> dict[tuple[str, str], list[tuple[float, ...]]]:

@@ -91,9 +91,9 @@ def times(ratio: float) -> str:
 
 
 def plain(text: object) -> str:
-    """Make one clean line of text from a record: no control or direction-changing characters.
+    r"""Make one clean line of text from a record: no control or direction-changing characters.
 
-    >>> plain("out of\\nmemory\\x1b[31m")
+    >>> plain("out of\nmemory\x1b[31m")
     'out of memory [31m'
     """
     clean = (character if character.isprintable() else " " for character in str(text))

@@ -1,0 +1,267 @@
+"""Models against each other at equal settings, and what a published ratio is made of."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pandas as pd
+
+from vbench.core.metrics import Kind
+from vbench.report import published
+from vbench.report.scaling import PowerLaw, fit_power_law
+from vbench.report.series import Line, Panel, memory_metric, panels, throughput_metric
+
+Quantity = Literal["memory", "time"]
+_FUSED: Final = ("sdpa", "flash", "cudnn", "efficient")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """What a clip costs, by frames: bytes (the whole batch where that is fixed) or seconds.
+
+    Attributes:
+        bounds: 95 % interval of each cost, or None.
+    """
+
+    quantity: Quantity
+    line: Line
+    costs: dict[int, float]
+    bounds: dict[int, tuple[float, float] | None]
+
+    @property
+    def kind(self) -> Kind:
+        """Whether the costs were measured or estimated."""
+        return self.line.kind
+
+
+def curves(panel: Panel, quantity: Quantity) -> dict[Kind, list[Curve]]:
+    """Curves of a panel by kind, so that no measured cost meets an estimated one."""
+    if quantity == "memory":
+        metrics = memory_metric(panel.rows, per_clip=panel.is_auto_batch)
+    else:
+        metrics = throughput_metric(panel.rows)
+    return {
+        kind: [_curve(line, quantity) for line in panel.lines(metric)]
+        for kind, metric in metrics.items()
+    }
+
+
+def _curve(line: Line, quantity: Quantity) -> Curve:
+    costs, bounds = {}, {}
+    for x, median, low, high in zip(
+        line.x, line.y, line.rows["low"], line.rows["high"], strict=True
+    ):
+        known = not (math.isnan(low) or math.isnan(high))
+        if quantity == "memory":
+            costs[x], bounds[x] = median, (float(low), float(high)) if known else None
+        else:
+            costs[x], bounds[x] = 1 / median, (1 / float(high), 1 / float(low)) if known else None
+    return Curve(quantity=quantity, line=line, costs=costs, bounds=bounds)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ratios:
+    """One curve's costs over a reference's, at the frame counts both have."""
+
+    panel: Panel
+    curve: Curve
+    reference: Curve
+    by_frames: dict[int, float]
+
+
+def ratios(frame: pd.DataFrame, quantity: Quantity) -> list[Ratios]:
+    """Every curve over the reference model's, panel by panel and kind by kind.
+
+    The reference is VideoMamba-Ti where Figure 1's models are compared, else the first model.
+    """
+    found = []
+    for panel in panels(frame):
+        for members in curves(panel, quantity).values():
+            reference = _reference(members)
+            found += [
+                Ratios(
+                    panel=panel, curve=curve, reference=reference, by_frames=over(curve, reference)
+                )
+                for curve in members
+                if reference is not None and curve is not reference
+            ]
+    return [found_one for found_one in found if found_one.by_frames]
+
+
+def _reference(members: Sequence[Curve]) -> Curve | None:
+    named = [curve for curve in members if curve.line.model == published.CHALLENGER]
+    return next(iter([*named, *members]), None)
+
+
+def over(curve: Curve, reference: Curve) -> dict[int, float]:
+    """Cost ratio by frames; a cost of 0 has none."""
+    return {
+        x: cost / reference.costs[x]
+        for x, cost in curve.costs.items()
+        if reference.costs.get(x, 0.0) > 0 and cost > 0
+    }
+
+
+def fit_growth(curve: Curve) -> PowerLaw | None:
+    """How the cost grows with frames: memory above a fitted constant, time from nothing."""
+    x, y = list(curve.costs), list(curve.costs.values())
+    return fit_power_law(x, y, offset=None if curve.quantity == "memory" else 0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One change of setting and what it multiplies the ratio by."""
+
+    change: str
+    multiplier: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attribution:
+    """TimeSformer-Ti (joint, materialised) over VideoMamba-Ti, as products of single changes.
+
+    Attributes:
+        paths: The same changes in two orders; each path's multipliers give `total`. They differ
+            because a materialised matrix costs little over 197 tokens and much over all of a clip.
+        corners: Ratio to VideoMamba-Ti by (scheme, kernel).
+    """
+
+    quantity: Quantity
+    kind: Kind
+    num_frames: int
+    conditions: str
+    paths: dict[str, tuple[Step, ...]]
+    corners: dict[tuple[str, str], float]
+    total: float
+
+
+def attribution(frame: pd.DataFrame, quantity: Quantity) -> Attribution | None:
+    """Take Figure 1's ratio apart at 64 frames, or at the most frames that all of it ran at.
+
+    None unless one panel holds VideoMamba-Ti and TimeSformer-Ti divided and joint, each with a
+    materialised and a fused kernel. Measured costs are preferred to estimated ones. Where another
+    precision was taken too, the step from it comes last.
+    """
+    for kind in ("measured", "estimated"):
+        found = [
+            corners
+            for panel in panels(frame)
+            if (corners := _corners(panel, quantity, kind)) is not None
+        ]
+        if found:
+            return _explain(found, quantity, kind)
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Corners:
+    panel: Panel
+    num_frames: int
+    ratios: dict[tuple[str, str], float]
+
+
+def _corners(panel: Panel, quantity: Quantity, kind: Kind) -> _Corners | None:
+    members = {
+        (curve.line.model, curve.line.attention): curve
+        for curve in curves(panel, quantity).get(kind, [])
+    }
+    fused = next((name for name in _FUSED if (published.BASELINE, name) in members), None)
+    challenger = members.get((published.CHALLENGER, "none"))
+    wanted = {
+        (scheme, kernel): members.get((model, backend or ""))
+        for scheme, model in (("divided", published.DIVIDED), ("joint", published.BASELINE))
+        for kernel, backend in (("fused", fused), ("materialised", "eager"))
+    }
+    if challenger is None:
+        return None
+    by_frames = {
+        corner: over(curve, challenger) for corner, curve in wanted.items() if curve is not None
+    }
+    common = set.intersection(*(set(ratio) for ratio in by_frames.values())) if by_frames else set()
+    if len(by_frames) < len(wanted) or not common:
+        return None
+    at = published.CLAIM_FRAMES if published.CLAIM_FRAMES in common else max(common)
+    return _Corners(
+        panel=panel,
+        num_frames=at,
+        ratios={corner: ratio[at] for corner, ratio in by_frames.items()},
+    )
+
+
+def _explain(found: list[_Corners], quantity: Quantity, kind: Kind) -> Attribution:
+    """Start from the plainest precision and end at the one the figure was made in."""
+    ordered = sorted(found, key=lambda corners: _likeness(corners.panel))
+    last = ordered[-1]
+    first = next(
+        (
+            one
+            for one in ordered
+            if one.num_frames == last.num_frames and _only_precision(one, last)
+        ),
+        last,
+    )
+    start = first.ratios
+    total = last.ratios["joint", "materialised"]
+    ends = []
+    if first is not last:
+        change = f"{_precision(first.panel)} -> {_precision(last.panel)}"
+        ends = [Step(change=change, multiplier=total / start["joint", "materialised"])]
+    model = Step(
+        change="VideoMamba-Ti -> TimeSformer-Ti, divided, fused",
+        multiplier=start["divided", "fused"],
+    )
+    kernel_last = [
+        Step(
+            change="divided -> joint attention (fused)",
+            multiplier=start["joint", "fused"] / start["divided", "fused"],
+        ),
+        Step(
+            change="fused -> materialised kernel (joint)",
+            multiplier=start["joint", "materialised"] / start["joint", "fused"],
+        ),
+    ]
+    kernel_first = [
+        Step(
+            change="fused -> materialised kernel (divided)",
+            multiplier=start["divided", "materialised"] / start["divided", "fused"],
+        ),
+        Step(
+            change="divided -> joint attention (materialised)",
+            multiplier=start["joint", "materialised"] / start["divided", "materialised"],
+        ),
+    ]
+    return Attribution(
+        quantity=quantity,
+        kind=kind,
+        num_frames=last.num_frames,
+        conditions=last.panel.conditions,
+        paths={
+            "architecture, then kernel": (model, *kernel_last, *ends),
+            "kernel, then architecture": (model, *kernel_first, *ends),
+        },
+        corners=last.ratios,
+        total=total,
+    )
+
+
+def _precision(panel: Panel) -> str:
+    row = panel.rows.iloc[0]
+    return f"{row['precision']} autocast" if row["autocast"] else str(row["precision"])
+
+
+def _likeness(panel: Panel) -> tuple[bool, bool, bool, bool]:
+    """Sort key: how near a panel is to the conditions of the published figure."""
+    row = panel.rows.iloc[0]
+    return (
+        row["mode"] == "inference",
+        not row["compile"],
+        bool(row["autocast"]),
+        row["precision"] == "bf16",
+    )
+
+
+def _only_precision(one: _Corners, other: _Corners) -> bool:
+    same = ["place", "mode", "compile", "cudagraph", "height_px", "width_px", "batch"]
+    rows = one.panel.rows.iloc[0], other.panel.rows.iloc[0]
+    return bool((rows[0][same] == rows[1][same]).all())
