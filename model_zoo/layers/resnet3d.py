@@ -117,16 +117,18 @@ class NonLocal(nn.Module):
                 hint="clips of at least 32 px a side give them",
             )
         pooled = F.max_pool3d(x, (1, 2, 2))
-        theta, phi, g = (
-            y.flatten(2).transpose(1, 2).unsqueeze(1)  # (B, 1, N, C / 2)
-            for y in (self.conv_theta(x), self.conv_phi(pooled), self.conv_g(pooled))
-        )
-        if self.attention is None:
-            y = (theta @ phi.transpose(-2, -1) / phi.shape[-2]) @ g
-        else:
-            y = attend(theta, phi, g, backend=self.attention)
-        y = y.squeeze(1).transpose(1, 2).reshape(B, -1, T, H, W)  # (B, C / 2, T, H, W)
+        theta = self.conv_theta(x).flatten(2)  # (B, C / 2, N)
+        phi, g = self.conv_phi(pooled).flatten(2), self.conv_g(pooled).flatten(2)
+        y = self._gather(theta, phi, g).reshape(B, -1, T, H, W)  # (B, C / 2, T, H, W)
         return x + self.bn(self.conv_out(y))
+
+    def _gather(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+        """What each place of `theta` takes from `g`: (B, C, N), (B, C, M) twice -> (B, C, N)."""
+        if self.attention is None:
+            similarity = theta.transpose(1, 2) @ phi / phi.shape[2]  # (B, N, M)
+            return g @ similarity.transpose(1, 2)
+        q, k, v = (z.transpose(1, 2).unsqueeze(1) for z in (theta, phi, g))  # (B, 1, N, C)
+        return attend(q, k, v, backend=self.attention).squeeze(1).transpose(1, 2)
 
 
 def res_blocks(
