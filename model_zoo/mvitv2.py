@@ -117,28 +117,12 @@ def _on_grid(pool: nn.Module, x: Tensor, grid: Grid) -> Tensor:
     return torch.cat((class_token, places), dim=2)
 
 
-class RelativePosition(nn.Module):
-    """Rows of a table of offsets for each query and key along one axis.
+def offset_rows(num_queries: int, num_keys: int) -> Tensor:
+    """Rows of a table of 2 max(q, k) - 1 offsets along one axis, for each pair: (q, k).
 
-    Holds no parameter: the official names keep the tables in the attention itself.
+    >>> offset_rows(2, 4).tolist()
+    [[3, 2, 1, 0], [5, 4, 3, 2]]
     """
-
-    rows: Tensor
-
-    def __init__(self, num_queries: int, num_keys: int) -> None:
-        super().__init__()
-        self.num_rows = 2 * max(num_queries, num_keys) - 1
-        self.register_buffer("rows", _offset_rows(num_queries, num_keys), persistent=False)
-
-    def forward(self, table: Tensor) -> Tensor:
-        """Look up, in the table resized to the axis: (rows, C) -> (q, k, C)."""
-        if table.shape[0] != self.num_rows:
-            channels = table.T.unsqueeze(0)  # (1, C, rows)
-            table = F.interpolate(channels, self.num_rows, mode="linear")[0].T
-        return table[self.rows]
-
-
-def _offset_rows(num_queries: int, num_keys: int) -> Tensor:
     # float32 and this order are the official ones: for ratios that float32 cannot hold, rounding
     # decides between two neighbouring rows.
     q_step = max(num_keys / num_queries, 1.0)
@@ -148,8 +132,20 @@ def _offset_rows(num_queries: int, num_keys: int) -> Tensor:
     return (queries - keys + (num_keys - 1) * k_step).long()
 
 
+def _look_up(table: Tensor, rows: Tensor) -> Tensor:
+    """Take `rows` of a table resized to their axis: (offsets, C) -> (q, k, C)."""
+    num_offsets = 2 * max(rows.shape) - 1
+    if table.shape[0] != num_offsets:
+        channels = table.T.unsqueeze(0)  # (1, C, offsets)
+        table = F.interpolate(channels, num_offsets, mode="linear")[0].T
+    return table[rows]
+
+
 class PooledAttention(nn.Module):
     """Attention whose queries, keys and values are pooled, with decomposed relative positions."""
+
+    rows_t: Tensor
+    rows_side: Tensor
 
     def __init__(self, shape: BlockShape, *, attention: str) -> None:
         super().__init__()
@@ -171,8 +167,9 @@ class PooledAttention(nn.Module):
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * side - 1, head_dim))
         self.rel_pos_w = nn.Parameter(torch.zeros(2 * side - 1, head_dim))
         self.rel_pos_t = nn.Parameter(torch.zeros(2 * shape.grid[0] - 1, head_dim))
-        self.along_t = RelativePosition(self.q_grid[0], self.k_grid[0])
-        self.along_side = RelativePosition(self.q_grid[1], self.k_grid[1])
+        for name, axis in (("rows_t", 0), ("rows_side", 1)):
+            rows = offset_rows(self.q_grid[axis], self.k_grid[axis])
+            self.register_buffer(name, rows, persistent=False)
         for table in (self.rel_pos_h, self.rel_pos_w, self.rel_pos_t):
             nn.init.trunc_normal_(table, std=0.02)
 
@@ -192,9 +189,12 @@ class PooledAttention(nn.Module):
     def _position_bias(self, q: Tensor) -> Tensor:
         """What each query gives each key for their offset: (B, h, N, C) -> (B, h, N, M)."""
         places = q[:, :, 1:].unflatten(2, self.q_grid)  # (B, h, T, H, W, C)
-        rel_t = torch.einsum("bythwc,tkc->bythwk", places, self.along_t(self.rel_pos_t))
-        rel_h = torch.einsum("bythwc,hkc->bythwk", places, self.along_side(self.rel_pos_h))
-        rel_w = torch.einsum("bythwc,wkc->bythwk", places, self.along_side(self.rel_pos_w))
+        along_t = _look_up(self.rel_pos_t, self.rows_t)
+        along_h = _look_up(self.rel_pos_h, self.rows_side)
+        along_w = _look_up(self.rel_pos_w, self.rows_side)
+        rel_t = torch.einsum("bythwc,tkc->bythwk", places, along_t)
+        rel_h = torch.einsum("bythwc,hkc->bythwk", places, along_h)
+        rel_w = torch.einsum("bythwc,wkc->bythwk", places, along_w)
         bias = rel_t[..., :, None, None] + rel_h[..., None, :, None] + rel_w[..., None, None, :]
         bias = bias.flatten(5).flatten(2, 4)  # (B, h, N - 1, M - 1)
         # The class token has no place, so no bias. Rows start at multiples of 8 elements, which
