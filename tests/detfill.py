@@ -4,6 +4,7 @@ Two implementations that share checkpoint names can so be compared by their logi
 shipping weights. The rules are fixed: the reference logits in `golden/zoo` were made with them.
 """
 
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -37,7 +38,7 @@ def filled(name: str, tensor: Tensor) -> Tensor:
 
 def _scaled(noise: np.ndarray, name: str, leaf: str) -> np.ndarray:
     if leaf == "running_var":
-        return 1.0 + 0.1 * np.abs(noise)
+        return 1.0 + 0.1 * abs(noise)
     if leaf in ("A_log", "A_b_log"):
         return np.log(np.arange(1, noise.shape[-1] + 1))[None, :] + 0.02 * noise
     if leaf in ("D", "D_b"):
@@ -50,7 +51,7 @@ def _scaled(noise: np.ndarray, name: str, leaf: str) -> np.ndarray:
         return 0.05 * noise
     if "embed" in leaf or leaf in _EMBEDDINGS:
         return 0.1 * noise
-    return noise / np.sqrt(max(int(np.prod(noise.shape[1:])), 1))
+    return noise / math.sqrt(max(math.prod(noise.shape[1:]), 1))
 
 
 def fill(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,7 +1,6 @@
 """Compare a model of ours with what was measured on the official implementation."""
 
 import json
-import re
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -28,8 +27,7 @@ def expanded_names(condensed: dict[str, str]) -> dict[str, tuple[int, ...]]:
     for key, numbers in condensed.items():
         template, _, shape = key.partition(" ")
         for indices in _expand(numbers):
-            remaining = iter(indices)
-            name = re.sub(r"\*", lambda _, it=remaining: str(next(it)), template)
+            name = template.replace("*", "{}").format(*indices)
             shapes[name] = tuple(json.loads(shape))
     return shapes
 
