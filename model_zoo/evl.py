@@ -201,6 +201,7 @@ class TemporalCrossAttention(nn.Module):
 
     The attention map from a frame to its neighbour, averaged over heads, weights a learned vector
     for each offset between two places: `w1` towards the previous frame, `w2` towards the next.
+    Maps are the result here, so every attention backend materialises them.
     """
 
     offsets: Tensor
