@@ -103,7 +103,9 @@ def training_step(
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not trainable:
         raise UsageError(f"no parameter of {case.model} is trainable", hint="use --mode inference")
-    optimizer = torch.optim.AdamW(trainable, lr=1e-6)
+    # On CUDA the optimizer works on lists of tensors by default; on meta it shall be the same
+    foreach = True if case.device == "meta" else None
+    optimizer = torch.optim.AdamW(trainable, lr=1e-6, foreach=foreach)
 
     def step() -> object:
         optimizer.zero_grad(set_to_none=True)

@@ -4,7 +4,6 @@ Run on the meta device this costs no memory and about what a forward pass costs 
 size. There, and only there, torch's own formulas cover attention too.
 """
 
-import functools
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +22,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vbench.core.errors import VbenchError
-from vbench.measure.counting.formulas import base_name, formula_of, has_no_macs
+from vbench.measure.counting.formulas import base_name, formula_of, has_no_macs, is_composite
+from vbench.measure.counting.remembering import RememberedResults
 
 _TORCH_NAMESPACES: Final = ("aten", "prim", "prims", "profiler")
 _CONVOLUTION: Final = "convolution"
@@ -109,6 +109,7 @@ class _Counter(TorchDispatchMode):
         self._composite: str | None = None
         self._modules: list[nn.Module] = []
         self._parts = parts_of(model)
+        self._results = RememberedResults()
 
     def __torch_dispatch__(
         self,
@@ -119,10 +120,10 @@ class _Counter(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         formula = formula_of(func)
-        if formula is None and _is_composite(func):
+        if formula is None and is_composite(func):
             with self._inside(func), self:
                 return func.decompose(*args, **kwargs)
-        out = func(*args, **kwargs)
+        out = self._results.run(func, args, kwargs)
         if formula is not None:
             self.flops[self._site(func)] += formula(*args, **kwargs, out_val=out)
         elif func.namespace not in _TORCH_NAMESPACES:
@@ -170,11 +171,6 @@ def parts_of(model: nn.Module) -> dict[nn.Module, str]:
     while len(children := list(model.children())) == 1:
         model = children[0]
     return {module: name.partition(".")[0] for name, module in model.named_modules() if name}
-
-
-@functools.cache
-def _is_composite(func: OpOverload) -> bool:
-    return func.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
 
 
 def _require_free(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

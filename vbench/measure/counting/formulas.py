@@ -98,6 +98,12 @@ def formula_of(operator: OpOverload) -> Formula | None:
 
 
 @functools.cache
+def is_composite(operator: OpOverload) -> bool:
+    """Whether `operator` only calls others, which are then the ones to look at."""
+    return operator.has_kernel_for_dispatch_key(torch._C.DispatchKey.CompositeImplicitAutograd)
+
+
+@functools.cache
 def has_no_macs(operator: OpOverload) -> bool:
     """Whether an aten operator is known to hold no multiply-accumulates by the convention above."""
     tags = operator.tags
