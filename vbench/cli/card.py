@@ -13,13 +13,20 @@ KINDS = ("measured", "counted", "estimated")
 
 def show(record: Record) -> None:
     """Print the card to stdout, what explains it to stderr."""
-    columns = ("quantity", *KINDS, "published")
-    console.table(title(record), columns, cells(record))
+    console.table(title(record), columns(record), cells(record))
     environment = record.environment
     if environment is not None:
         console.note(f"device: {environment.device_name}, torch {environment.torch}")
     for topic, text in sorted(record.notes.items()):
-        console.note(f"{topic}: {text}")
+        if not text.startswith("{"):  # tables by operator are in the JSON
+            console.note(f"{topic.replace('_', ' ')}: {text}")
+
+
+def columns(record: Record) -> list[str]:
+    """Heads of the table; an estimate names the GPU it is for."""
+    gpu = record.notes.get("estimate_gpu", "").partition(":")[0]
+    heads = {"estimated": f"estimated for {gpu}"} if gpu else {}
+    return ["quantity", *(heads.get(kind, kind) for kind in KINDS), "published"]
 
 
 def title(record: Record) -> str:

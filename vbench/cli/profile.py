@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from vbench.cli import card, console, options
-from vbench.core.errors import VbenchError
+from vbench.core.errors import UsageError, VbenchError
 from vbench.core.types import Record
 
 
@@ -60,9 +60,9 @@ def profile(
     )
     with console.status(f"measuring {model}"):
         record = profile_one(model, table, out=out)
-    if json:
+    if json and record.status == "ok":
         console.data(card.as_data(record))
-    else:
+    elif record.measurements:
         card.show(record)
     fail_unless_ok(record)
 
@@ -71,7 +71,10 @@ def fail_unless_ok(record: Record) -> None:
     """Turn a record that is not ``ok`` into an exit code.
 
     Raises:
+        UsageError: The model cannot take what was asked.
         VbenchError: With what the record says.
     """
+    if record.status == "unsupported":
+        raise UsageError(f"{record.case.model}: {record.error}")
     if record.status != "ok":
         raise VbenchError(f"{record.case}: {record.status}: {record.error}")

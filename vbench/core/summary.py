@@ -46,7 +46,7 @@ _A_BATCH = (
     ("peak memory allocated", "estimated_peak_bytes"),
     ("peak memory reserved", "peak_reserved_bytes"),
     ("GPU memory used, by NVML", "nvml_used_bytes"),
-    ("activation memory", "peak_rss_growth_bytes"),
+    ("resident memory grown in a step", "peak_rss_growth_bytes"),
     ("activation memory", "estimated_activation_bytes"),
     ("memory traffic", "estimated_moved_bytes"),
     ("power", "gpu_power_w"),

@@ -116,7 +116,7 @@ def _triton(machine: Inspection) -> Finding:
         topic="fast scan on a GPU",
         available=machine.triton is not None and bool(machine.devices),
         found=f"triton {machine.triton}" if machine.triton else "triton is not installed",
-        hint=None if machine.triton else "CUDA builds of torch bring it; else pip install triton",
+        hint="needs a CUDA device" if machine.triton else "CUDA builds of torch bring it",
     )
 
 

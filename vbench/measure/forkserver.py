@@ -48,11 +48,15 @@ def main() -> None:
     from vbench.measure.probes import PROBES
 
     list(PROBES)  # imports every probe
-    gc.collect()
-    gc.freeze()  # children do not touch, and so do not copy, these pages
+    share_memory()
+    is_warm = False
     with connection, connection.makefile("rwb") as stream:
         for line in stream:
             job = msgspec.json.decode(line, type=Job)
+            if not is_warm and job.request.case and job.request.case.device == "meta":
+                worker.warm_up_meta()
+                share_memory()
+                is_warm = True
             pid = os.fork()
             if pid == 0:
                 connection.close()
@@ -63,6 +67,12 @@ def main() -> None:
             ended = Ended(exit_code=os.waitstatus_to_exitcode(status))
             stream.write(msgspec.json.encode(ended) + b"\n")
             stream.flush()
+
+
+def share_memory() -> None:
+    """Keep the collector off what is loaded, so that children do not copy its pages."""
+    gc.collect()
+    gc.freeze()
 
 
 def run_child(job: Job, serve: object) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from model_zoo import ZooError
 from vbench.core.errors import VbenchError
-from vbench.core.types import Case, Environment, Measurement, Outcome, Status
+from vbench.core.types import Case, ClipSpec, Environment, Measurement, Outcome, Status
 from vbench.measure import device as devices
 from vbench.measure import environment, processes, subject, system
 from vbench.measure.probes import PROBES, Probe, Samples
@@ -187,6 +187,25 @@ def largest_batch(request: Request) -> LargestBatch:
     except (ZooError, VbenchError) as error:
         return LargestBatch(batch_size=0, estimated_bytes=0, error=str(error))
     return LargestBatch(batch_size=best, estimated_bytes=peaks.get(best, peaks.get(1, 0)))
+
+
+def warm_up_meta() -> None:
+    """Load what torch imports at its first operations on ``meta``: two seconds, then never again.
+
+    Any small transformer will do.
+    """
+    clip = ClipSpec(num_frames=2, height_px=32, width_px=32)
+    case = Case(
+        model="timesformer_tiny",
+        clip=clip,
+        batch_size=1,
+        precision="bf16",
+        autocast=True,
+        device="meta",
+    )
+    built = subject.build(case, 1)
+    for probe in chosen_probes(case, ()):
+        probe.run(built)
 
 
 def main() -> None:

@@ -1,0 +1,57 @@
+# Two commands: `make demo` and `make test`. Each makes its virtual environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: demo test check gpu fix clean
+
+demo: $(VENV)/.installed
+	$(BIN)/vbench demo
+
+# Every check, in the order in which they fail fastest.
+test: SELECT = not gpu and not network and not weights
+test: lint
+	$(PYTEST) -m "$(SELECT)"
+
+check: SELECT = not slow and not gpu and not network and not weights
+check: lint
+	$(PYTEST) -m "$(SELECT)"
+
+# On a machine with a GPU: its tests, the kernels' benchmark, the published sweeps and reports.
+gpu: $(VENV)/.installed-test
+	$(PYTEST) -m gpu
+	$(BIN)/vbench sweep figure1 --out results/figure1
+	$(BIN)/vbench sweep figure1_gpu --out results/figure1_gpu || test $$? -eq 1
+	$(BIN)/vbench report results/figure1 results/figure1_gpu --out reports/figure1
+
+fix: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: lint
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Error: vbench needs Python 3.11 or later, $(PYTHON) is older" >&2; \
+	    echo "Hint: make PYTHON=python3.12" >&2; exit 3; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	@echo "installing vbench into $(VENV)" >&2
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	@echo "installing what the tests need" >&2
+	$(INSTALL) -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
