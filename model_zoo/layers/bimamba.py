@@ -12,7 +12,7 @@ step size, N states, K taps, G = 2 directions (the second runs from the last tok
 """
 
 import math
-from typing import Final
+from typing import ClassVar, Final
 
 import torch
 from torch import Tensor, nn
@@ -65,11 +65,11 @@ class BiMamba(nn.Module):
         dt_weight = torch.stack((self.dt_proj.weight, self.dt_proj_b.weight))  # (G, E, R)
         delta = rank_dt @ dt_weight.transpose(1, 2)  # (G, B * L, E)
 
-        A_log = torch.stack((self.A_log, self.A_b_log))  # (G, E, N)
+        A_log = torch.stack((self.A_log.t(), self.A_b_log.t()))  # (G, N, E), as the scan walks it
         y = selective_scan(
             u,
             delta.unflatten(1, (B, L)),
-            -_widened(A_log).exp(),
+            -_widened(A_log).exp().transpose(1, 2),  # (G, E, N)
             B_t.unflatten(1, (B, L)),
             C_t.unflatten(1, (B, L)),
             D=torch.stack((self.D, self.D_b)),
@@ -104,21 +104,23 @@ class BiMambaEncoder(nn.Module):
         drop_path_rate: Of the last addition; block i + 1 has the i-th of as many rates as blocks.
     """
 
+    block: ClassVar[type[Block]] = Block
+
     def __init__(self, dim: int, depth: int, drop_path_rate: float) -> None:
         super().__init__()
         rates = [0.0, *drop_path_rates(drop_path_rate, depth)]
-        self.layers = nn.ModuleList(Block(dim, rates[i]) for i in range(depth))
+        self.layers = nn.ModuleList(self.block(dim, rates[i]) for i in range(depth))
         self.drop_path = DropPath(rates[depth])
         self.norm_f = RMSNorm(dim)
 
-    def encode(self, tokens: Tensor) -> Tensor:
-        """The normalised first token after all blocks: (B, L, D) -> (B, D)."""
+    def encode(self, tokens: Tensor, *, place: int = 0) -> Tensor:
+        """The normalised token at `place` after all blocks: (B, L, D) -> (B, D)."""
         branch, residual = tokens, None
         for layer in self.layers:
             branch, residual = layer(branch, residual)
-        first = self.drop_path(branch[:, 0])
-        first = _widened(first) if residual is None else residual[:, 0] + first
-        return self.norm_f(first).to(branch.dtype)
+        token = self.drop_path(branch[:, place])
+        token = _widened(token) if residual is None else residual[:, place] + token
+        return self.norm_f(token).to(branch.dtype)
 
 
 def init_bimamba_weights(model: BiMambaEncoder) -> None:
