@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from model_zoo._errors import (
     CheckpointError,
+    MissingLibraryError,
     UnknownModelError,
     UnsupportedInputError,
     ZooError,
@@ -27,6 +28,7 @@ __all__ = [
     "ATTENTIONS",
     "CheckpointError",
     "LoadReport",
+    "MissingLibraryError",
     "ModelEntry",
     "Options",
     "UnknownModelError",

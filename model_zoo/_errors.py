@@ -23,3 +23,7 @@ class UnsupportedInputError(ZooError, ValueError):
 
 class CheckpointError(ZooError, ValueError):
     """A checkpoint is unreadable or does not fit the model."""
+
+
+class MissingLibraryError(ZooError, ImportError):
+    """The library that a model comes from is not installed or cannot be imported."""

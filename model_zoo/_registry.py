@@ -191,26 +191,54 @@ def list_models(pattern: str | None = None, *, family: str | None = None) -> lis
     """Names of the zoo's variants and of third parties' entry points, sorted.
 
     Args:
-        pattern: Shell pattern on the name, e.g. ``videomamba_*``.
+        pattern: Shell pattern on the name, e.g. ``videomamba_*``, or of a library's models, e.g.
+            ``timm:vit_*``.
         family: Architecture file, e.g. ``timesformer``.
+
+    Raises:
+        MissingLibraryError: The library that `pattern` names is not installed.
     """
-    names = {name for name, entry in catalogue().items() if family in (None, entry.family)}
-    if family is None:
-        names |= {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+    library, is_external, _ = (pattern or "").partition(":")
+    if is_external:
+        from model_zoo import _external
+
+        names = set(_external.names(library))
+    else:
+        names = {name for name, entry in catalogue().items() if family in (None, entry.family)}
+        if family is None:
+            names |= {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
     return sorted(name for name in names if pattern is None or fnmatchcase(name, pattern))
 
 
 def model_entry(name: str) -> ModelEntry:
     """What is known of variant `name`.
 
+    Args:
+        name: Of a variant or an entry point, ``timm:NAME``, ``torchvision:NAME``,
+            ``transformers:TYPE``, or ``package.module:callable``.
+
     Raises:
-        UnknownModelError: No variant has that name; the nearest is suggested.
+        UnknownModelError: No model has that name; the nearest is suggested.
+        MissingLibraryError: The library that it names is not installed.
     """
     if name in catalogue():
         return catalogue()[name]
+    entry: ModelEntry = _builder(name).model_entry
+    return entry
+
+
+def _builder(name: str) -> Any:
+    """The function of `Options` that builds `name`, with its `model_entry`."""
+    if name in catalogue():
+        return getattr(importlib.import_module(catalogue()[name].module), name)
     for point in entry_points(group=ENTRY_POINT_GROUP, name=name):
-        entry: ModelEntry = point.load().model_entry  # third parties decorate with register_model
-        return entry
+        from model_zoo import _external  # needs torch
+
+        return _external.from_callable(point.load(), name)
+    if ":" in name:
+        from model_zoo import _external
+
+        return _external.resolve(name)
     close = get_close_matches(name, list_models(), n=1)
     hint = f"did you mean `{close[0]}`?" if close else "`vbench models` lists all"
     raise UnknownModelError(f"unknown model: {name}", hint=hint)
@@ -261,7 +289,7 @@ def create_model(
     num_classes: NumClasses | None = None,
     attention: str = "sdpa",
 ) -> "nn.Module":
-    """Build a variant with random weights: clips (B, 3, T, H, W) -> logits (B, num_classes).
+    """Build a model with random weights: clips (B, 3, T, H, W) -> logits (B, num_classes).
 
     What is None is the variant's own default (`model_entry`). Build inside
     ``with torch.device("meta")`` for a model without storage.
@@ -271,16 +299,17 @@ def create_model(
         attention: One of `ATTENTIONS`.
 
     Raises:
-        UnknownModelError: No variant has that name.
+        UnknownModelError: No model has that name.
+        MissingLibraryError: The library that it names is not installed.
         UnsupportedInputError: The architecture cannot take that input.
     """
-    entry = model_entry(name)
+    build = _builder(name)
     options = options_for(
-        entry,
+        build.model_entry,
         num_frames=num_frames,
         resolution=resolution,
         num_classes=num_classes,
         attention=attention,
     )
-    model: nn.Module = getattr(importlib.import_module(entry.module), entry.name)(options)
+    model: nn.Module = build(options)
     return model

@@ -3,6 +3,7 @@
 Shapes: ... batch and heads, N queries, M keys, C channels of a head.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 import torch.nn.functional as F
@@ -15,6 +16,11 @@ _FORCED: Final = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "math": SDPBackend.MATH,
 }
+
+
+def forced_kernel(backend: str) -> AbstractContextManager[None]:
+    """Within it, torch's attention runs the kernel that `backend` names, if it names one."""
+    return sdpa_kernel(_FORCED[backend]) if backend in _FORCED else nullcontext()
 
 
 def attend(
@@ -44,9 +50,7 @@ def attend(
         if bias is not None:
             scores = scores + bias
         return scores.softmax(dim=-1) @ v
-    if backend == "sdpa":
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-    with sdpa_kernel(_FORCED[backend]):
+    with forced_kernel(backend):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 

@@ -156,10 +156,11 @@ def _without(state: Mapping[str, Tensor], names: Set[str]) -> dict[str, Tensor]:
 
 
 def _innermost(model: nn.Module) -> nn.Module:
-    """The model inside torch.compile's and DistributedDataParallel's wrappers."""
-    wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    """The model inside wrappers: torch.compile's, DistributedDataParallel's, a library model's."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while True:
-        inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
+        names = ("module",) if isinstance(model, parallel) else ("_orig_mod", "library_model")
+        inner = next((getattr(model, name) for name in names if hasattr(model, name)), None)
         if not isinstance(inner, nn.Module):
             return model
         model = inner
