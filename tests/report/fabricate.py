@@ -39,10 +39,9 @@ def environment(device_name=GPU, **changes) -> Environment:
     )
 
 
-def record(model="tiny", num_frames=8, metrics=None, **changes: Any) -> Record:
+def record(model="tiny", num_frames=8, metrics=None, *, size=224, **changes: Any) -> Record:
     """A record of one case; `metrics` maps names to a value or to samples."""
     case_fields = {key: changes.pop(key) for key in list(changes) if key in Case.__struct_fields__}
-    size = case_fields.pop("size", 224)
     case = Case(
         model=model,
         clip=ClipSpec(num_frames=num_frames, height_px=size, width_px=size),

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vbench.core.metrics import Kind
 
@@ -81,7 +81,7 @@ STYLE: Final[Any] = {
 LABEL_SIZE: Final = 8.5
 _LABEL_GAP_PT: Final = 11.5
 _CHARACTER_IN: Final = 0.073
-_MARGINS_IN: Final = {"left": 0.72, "bottom": 0.52, "top": 0.38, "key": 0.34}
+_MARGINS_IN: Final = {"left": 0.8, "bottom": 0.52, "top": 0.38, "key": 0.34}
 MAX_PANELS: Final = 6
 
 
@@ -111,39 +111,44 @@ def colours_of(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def new_figure(
-    num_panels: int, labels: Iterable[str], *, width_in: float = 4.3, height_in: float = 3.3
+    titles: Sequence[str], labels: Iterable[str], *, width_in: float = 4.3, height_in: float = 3.3
 ) -> tuple[Figure, list[Axes]]:
-    """Panels side by side with room for the labels at their right and a key below.
+    """Panels in two columns with room for the labels at their right and a key below.
 
     Args:
-        labels: Longest decides the room.
+        titles: One a panel, or all empty.
+        labels: The longest decides the room.
     """
+    num_panels = len(titles)
     room = 0.35 + _CHARACTER_IN * max((len(label_text(label)) for label in labels), default=0)
     columns = min(num_panels, 2)
     rows = math.ceil(num_panels / columns)
     cell_w = _MARGINS_IN["left"] + width_in + room
-    cell_h = _MARGINS_IN["bottom"] + height_in + _MARGINS_IN["top"]
+    top = _MARGINS_IN["top"] if any(titles) else 0.1
+    cell_h = _MARGINS_IN["bottom"] + height_in + top
     total_w, total_h = columns * cell_w, rows * cell_h + _MARGINS_IN["key"]
     figure = Figure(figsize=(total_w, total_h))
     panels = []
     for i in range(num_panels):
         left = (i % columns) * cell_w + _MARGINS_IN["left"]
         bottom = total_h - (i // columns + 1) * cell_h + _MARGINS_IN["bottom"]
-        panels.append(
-            figure.add_axes(
-                (left / total_w, bottom / total_h, width_in / total_w, height_in / total_h)
-            )
+        axes = figure.add_axes(
+            (left / total_w, bottom / total_h, width_in / total_w, height_in / total_h)
         )
+        axes.set_title(label_text(titles[i], 64), color=MUTED)
+        panels.append(axes)
     return figure, panels
 
 
 def marker_of(kind: Kind, colour: str) -> dict[str, Any]:
-    """Filled where measured or counted, hollow where estimated."""
-    face = PAPER if kind == "estimated" else colour
-    shape = "s" if kind == "counted" else "o"
+    """Filled where measured or counted; where estimated, hollow and wide enough to lie around."""
+    is_estimate = kind == "estimated"
     return {
-        "marker": shape,
-        "markerfacecolor": face,
+        "marker": "s" if kind == "counted" else "o",
+        "markersize": 6.5 if is_estimate else 5.0,
+        "linewidth": 1.2 if is_estimate else 1.8,
+        "zorder": 2.5 if is_estimate else 3.0,
+        "markerfacecolor": PAPER if is_estimate else colour,
         "markeredgecolor": colour,
         "markeredgewidth": 1.3,
     }
@@ -172,15 +177,21 @@ def count_axis(axes: Axes, counts: Iterable[int], label: str) -> None:
         axes.set_xlim(low * 0.97, high)
 
 
-def log_axis(axes: Axes, values: Iterable[float], label: str, *, axis: str = "y") -> None:
-    """A logarithmic axis with plain numbers at its ticks."""
+def log_axis(
+    axes: Axes, values: Iterable[float], label: str, *, axis: str = "y", room: float = 0.0
+) -> None:
+    """A logarithmic axis with plain numbers at its ticks.
+
+    Args:
+        room: Decades to leave free at the low end.
+    """
     positive = [value for value in values if value > 0]
     if not positive:
         return
     span = math.log10(max(positive) / min(positive))
     pad = 10 ** (0.08 + 0.05 * span)
-    low, high = min(positive) / pad, max(positive) * pad
-    subs = (1.0,) if span > 2.2 else (1.0, 2.0, 5.0)
+    low, high = min(positive) / pad / 10**room, max(positive) * pad
+    subs = (1.0,) if span > 3.5 else (1.0, 3.0) if span > 1.5 else (1.0, 2.0, 5.0)
     ticks = axes.yaxis if axis == "y" else axes.xaxis
     if axis == "y":
         axes.set_yscale("log")
@@ -192,7 +203,7 @@ def log_axis(axes: Axes, values: Iterable[float], label: str, *, axis: str = "y"
         axes.set_xlabel(label)
     ticks.set_major_locator(LogLocator(base=10, subs=subs, numticks=20))
     ticks.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
-    ticks.set_minor_formatter(NullFormatter())
+    ticks.set_minor_locator(NullLocator())
 
 
 def _tick(value: float) -> str:

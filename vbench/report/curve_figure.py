@@ -1,5 +1,6 @@
 """Figures of lines: a quantity along one axis of the grid, a panel for each set of conditions."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,7 @@ from matplotlib.axes import Axes
 from vbench.core.metrics import Kind, unit_of
 from vbench.report import canvas
 from vbench.report.plots import Drawing
-from vbench.report.series import FAILURES, Line, Panel
+from vbench.report.series import FAILURES, Axis, Line, Panel
 from vbench.report.units import Scale, scale_for
 
 
@@ -30,7 +31,7 @@ class Curves:
     y_label: str
     worse: Literal["up", "down"]
     about: str
-    x_column: str = "num_frames"
+    x_column: Axis = "num_frames"
     x_label: str = "frames a clip"
     shortest: int = 1
 
@@ -40,11 +41,10 @@ def draw_curves(spec: Curves, panels: Sequence[Panel], frame: pd.DataFrame) -> D
     drawn = [(panel, lines) for panel in panels if (lines := lines_of(spec, panel))]
     shown = drawn[: canvas.MAX_PANELS]
     labels = [line.label for _, lines in shown for line in lines]
-    figure, all_axes = canvas.new_figure(len(shown), labels)
+    figure, all_axes = canvas.new_figure([panel.title for panel, _ in shown], labels)
     colours = canvas.colours_of(frame)
-    for axes, (panel, lines) in zip(all_axes, shown, strict=True):
+    for axes, (_, lines) in zip(all_axes, shown, strict=True):
         draw_panel(spec, axes, lines, colours)
-        axes.set_title(canvas.label_text(panel.title, 64), color=canvas.MUTED)
     every = [line for _, lines in shown for line in lines]
     canvas.style_key(
         figure,
@@ -86,8 +86,8 @@ def draw_panel(spec: Curves, axes: Axes, lines: Sequence[Line], colours: dict[st
 def draw_line(axes: Axes, line: Line, scale: Scale, colour: str) -> None:
     """One line in its model's colour, with the interval of its medians as a band."""
     y = [value / scale.size for value in line.y]
-    if line.rows["low"].notna().all():
-        low, high = line.rows["low"] / scale.size, line.rows["high"] / scale.size
+    if not any(map(math.isnan, line.low)):
+        low, high = ([end / scale.size for end in ends] for ends in (line.low, line.high))
         axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(
         line.x,

@@ -104,11 +104,10 @@ def _estimate_error(frame: pd.DataFrame, measured: str, estimated: str) -> pd.Da
 
 
 def _achieved(frame: pd.DataFrame) -> pd.DataFrame:
-    """Operations a second of inference; what a training step counts depends on the counter."""
     rows = metric_rows(frame, "latency_s")
     macs = metric_rows(frame, "macs").set_index("point_id")["median"]
     counted = rows["point_id"].map(macs)
-    rows = rows[counted.notna() & (rows["median"] > 0) & (rows["mode"] == "inference")]
+    rows = rows[counted.notna() & (rows["median"] > 0)]
     flops = 2 * counted.reindex(rows.index)
     return _renamed(
         rows,

@@ -52,7 +52,7 @@ def render(
     out_dir: Path,
     *,
     title: str | None = None,
-    plots: Sequence[str] = (),
+    plots: Sequence[str] | None = None,
     peaks: Peaks | None = None,
 ) -> Report:
     """Write the report of one or more runs; the same records give the same bytes.
@@ -61,7 +61,7 @@ def render(
 
     Args:
         title: By default the spec's title, or the names of the runs.
-        plots: Names of the figures to draw where they apply; empty for the spec's, or for all.
+        plots: Names of the figures to draw where they apply; None for the spec's, or for all.
         peaks: FLOP/s by device and precision; by default those of `measure/hardware.csv`.
 
     Raises:

@@ -12,7 +12,7 @@ import pandas as pd
 from vbench.report import canvas
 from vbench.report.plots import PLOTS, Plot
 
-_DPI: Final = 160
+_DPI: Final = 144
 _SHADES: Final = {
     canvas.INK: "var(--ink)",
     canvas.MUTED: "var(--muted)",

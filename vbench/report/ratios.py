@@ -9,6 +9,7 @@ import pandas as pd
 
 from vbench.core.metrics import Kind
 from vbench.report import published
+from vbench.report.frame import precision_label
 from vbench.report.scaling import PowerLaw, fit_power_law
 from vbench.report.series import Line, Panel, memory_metric, panels, throughput_metric
 
@@ -38,9 +39,9 @@ class Curve:
 def curves(panel: Panel, quantity: Quantity) -> dict[Kind, list[Curve]]:
     """Curves of a panel by kind, so that no measured cost meets an estimated one."""
     if quantity == "memory":
-        metrics = memory_metric(panel.rows, per_clip=panel.is_auto_batch)
+        metrics = memory_metric(panel.metrics, per_clip=panel.is_auto_batch)
     else:
-        metrics = throughput_metric(panel.rows)
+        metrics = throughput_metric(panel.metrics)
     return {
         kind: [_curve(line, quantity) for line in panel.lines(metric)]
         for kind, metric in metrics.items()
@@ -49,14 +50,12 @@ def curves(panel: Panel, quantity: Quantity) -> dict[Kind, list[Curve]]:
 
 def _curve(line: Line, quantity: Quantity) -> Curve:
     costs, bounds = {}, {}
-    for x, median, low, high in zip(
-        line.x, line.y, line.rows["low"], line.rows["high"], strict=True
-    ):
+    for x, median, low, high in zip(line.x, line.y, line.low, line.high, strict=True):
         known = not (math.isnan(low) or math.isnan(high))
         if quantity == "memory":
-            costs[x], bounds[x] = median, (float(low), float(high)) if known else None
+            costs[x], bounds[x] = median, (low, high) if known else None
         else:
-            costs[x], bounds[x] = 1 / median, (1 / float(high), 1 / float(low)) if known else None
+            costs[x], bounds[x] = 1 / median, (1 / high, 1 / low) if known else None
     return Curve(quantity=quantity, line=line, costs=costs, bounds=bounds)
 
 
@@ -140,36 +139,37 @@ def attribution(frame: pd.DataFrame, quantity: Quantity) -> Attribution | None:
     """Take Figure 1's ratio apart at 64 frames, or at the most frames that all of it ran at.
 
     None unless one panel holds VideoMamba-Ti and TimeSformer-Ti divided and joint, each with a
-    materialised and a fused kernel. Measured costs are preferred to estimated ones. Where another
-    precision was taken too, the step from it comes last.
+    materialised and a fused kernel. Of several panels the one most like the figure's conditions is
+    taken; for memory its 64 frames matter more than measuring, for time the other way round, since
+    an estimated time is a bound. Where all was taken in a plainer precision too, the step from it
+    comes last.
     """
-    for kind in ("measured", "estimated"):
-        found = [
-            corners
-            for panel in panels(frame)
-            if (corners := _corners(panel, quantity, kind)) is not None
-        ]
-        if found:
-            return _explain(found, quantity, kind)
-    return None
+    found = [
+        corners
+        for panel in panels(frame)
+        for kind, members in curves(panel, quantity).items()
+        if (corners := _corners(panel, kind, members)) is not None
+    ]
+    if not found:
+        return None
+    ordered = sorted(found, key=lambda corners: _preference(corners, quantity))
+    return _explain(ordered, quantity)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Corners:
     panel: Panel
+    kind: Kind
     num_frames: int
     ratios: dict[tuple[str, str], float]
 
 
-def _corners(panel: Panel, quantity: Quantity, kind: Kind) -> _Corners | None:
-    members = {
-        (curve.line.model, curve.line.attention): curve
-        for curve in curves(panel, quantity).get(kind, [])
-    }
-    fused = next((name for name in _FUSED if (published.BASELINE, name) in members), None)
+def _corners(panel: Panel, kind: Kind, curves_of_kind: Sequence[Curve]) -> _Corners | None:
+    members = {(curve.line.model, curve.line.attention): curve for curve in curves_of_kind}
     challenger = members.get((published.CHALLENGER, "none"))
+    fused = next((name for name in _FUSED if (published.BASELINE, name) in members), "")
     wanted = {
-        (scheme, kernel): members.get((model, backend or ""))
+        (scheme, kernel): members.get((model, backend))
         for scheme, model in (("divided", published.DIVIDED), ("joint", published.BASELINE))
         for kernel, backend in (("fused", fused), ("materialised", "eager"))
     }
@@ -178,31 +178,34 @@ def _corners(panel: Panel, quantity: Quantity, kind: Kind) -> _Corners | None:
     by_frames = {
         corner: over(curve, challenger) for corner, curve in wanted.items() if curve is not None
     }
-    common = set.intersection(*(set(ratio) for ratio in by_frames.values())) if by_frames else set()
-    if len(by_frames) < len(wanted) or not common:
+    if len(by_frames) < len(wanted):
+        return None
+    common = set.intersection(*(set(ratio) for ratio in by_frames.values()))
+    if not common:
         return None
     at = published.CLAIM_FRAMES if published.CLAIM_FRAMES in common else max(common)
     return _Corners(
         panel=panel,
+        kind=kind,
         num_frames=at,
         ratios={corner: ratio[at] for corner, ratio in by_frames.items()},
     )
 
 
-def _explain(found: list[_Corners], quantity: Quantity, kind: Kind) -> Attribution:
+def _preference(corners: _Corners, quantity: Quantity) -> tuple[bool | int, ...]:
+    row = corners.panel.rows.iloc[0]
+    like_published = (row["mode"] == "inference", not row["compile"])
+    at_claim, is_measured = corners.num_frames == published.CLAIM_FRAMES, corners.kind == "measured"
+    first = (at_claim, is_measured) if quantity == "memory" else (is_measured, at_claim)
+    precision = (bool(row["autocast"]), row["precision"] == "bf16")
+    return (*like_published, *first, *precision, corners.num_frames)
+
+
+def _explain(ordered: Sequence[_Corners], quantity: Quantity) -> Attribution:
     """Start from the plainest precision and end at the one the figure was made in."""
-    ordered = sorted(found, key=lambda corners: _likeness(corners.panel))
     last = ordered[-1]
-    first = next(
-        (
-            one
-            for one in ordered
-            if one.num_frames == last.num_frames and _only_precision(one, last)
-        ),
-        last,
-    )
-    start = first.ratios
-    total = last.ratios["joint", "materialised"]
+    first = next((one for one in ordered if _differ_in_precision(one, last)), last)
+    start, total = first.ratios, last.ratios["joint", "materialised"]
     ends = []
     if first is not last:
         change = f"{_precision(first.panel)} -> {_precision(last.panel)}"
@@ -211,57 +214,44 @@ def _explain(found: list[_Corners], quantity: Quantity, kind: Kind) -> Attributi
         change="VideoMamba-Ti -> TimeSformer-Ti, divided, fused",
         multiplier=start["divided", "fused"],
     )
-    kernel_last = [
-        Step(
-            change="divided -> joint attention (fused)",
-            multiplier=start["joint", "fused"] / start["divided", "fused"],
-        ),
-        Step(
-            change="fused -> materialised kernel (joint)",
-            multiplier=start["joint", "materialised"] / start["joint", "fused"],
-        ),
-    ]
-    kernel_first = [
-        Step(
-            change="fused -> materialised kernel (divided)",
-            multiplier=start["divided", "materialised"] / start["divided", "fused"],
-        ),
-        Step(
-            change="divided -> joint attention (materialised)",
-            multiplier=start["joint", "materialised"] / start["divided", "materialised"],
-        ),
-    ]
     return Attribution(
         quantity=quantity,
-        kind=kind,
+        kind=last.kind,
         num_frames=last.num_frames,
         conditions=last.panel.conditions,
         paths={
-            "architecture, then kernel": (model, *kernel_last, *ends),
-            "kernel, then architecture": (model, *kernel_first, *ends),
+            "scheme, then kernel": (model, *_path(start, ("joint", "fused")), *ends),
+            "kernel, then scheme": (model, *_path(start, ("divided", "materialised")), *ends),
         },
         corners=last.ratios,
         total=total,
     )
 
 
+def _path(start: dict[tuple[str, str], float], through: tuple[str, str]) -> list[Step]:
+    """From divided and fused to joint and materialised by way of one of the other corners."""
+    scheme = "divided -> joint attention"
+    kernel = "fused -> materialised kernel"
+    changes = [f"{scheme} (fused)", f"{kernel} (joint)"]
+    if through == ("divided", "materialised"):
+        changes = [f"{kernel} (divided)", f"{scheme} (materialised)"]
+    corners = [("divided", "fused"), through, ("joint", "materialised")]
+    return [
+        Step(change=change, multiplier=start[after] / start[before])
+        for change, before, after in zip(changes, corners, corners[1:], strict=False)
+    ]
+
+
 def _precision(panel: Panel) -> str:
     row = panel.rows.iloc[0]
-    return f"{row['precision']} autocast" if row["autocast"] else str(row["precision"])
+    return precision_label(row["precision"], row["autocast"])
 
 
-def _likeness(panel: Panel) -> tuple[bool, bool, bool, bool]:
-    """Sort key: how near a panel is to the conditions of the published figure."""
-    row = panel.rows.iloc[0]
-    return (
-        row["mode"] == "inference",
-        not row["compile"],
-        bool(row["autocast"]),
-        row["precision"] == "bf16",
-    )
-
-
-def _only_precision(one: _Corners, other: _Corners) -> bool:
+def _differ_in_precision(one: _Corners, other: _Corners) -> bool:
     same = ["place", "mode", "compile", "cudagraph", "height_px", "width_px", "batch"]
     rows = one.panel.rows.iloc[0], other.panel.rows.iloc[0]
-    return bool((rows[0][same] == rows[1][same]).all())
+    return (
+        one is not other
+        and (one.kind, one.num_frames) == (other.kind, other.num_frames)
+        and bool((rows[0][same] == rows[1][same]).all())
+    )

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _EXPONENTS: Final = (-1.0, 5.0)
-_GRID: Final = 601
+_GRID: Final = 121
+_HALVINGS: Final = 40
 # Two-sided 95 % quantiles of Student's t by degrees of freedom; beyond, the expansion below.
 _STUDENT: Final = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
@@ -80,19 +81,22 @@ def _linear_part(
     x: Floats, y: Floats, exponent: float, offset: float | None
 ) -> tuple[float, float, float]:
     """Best (offset, factor, sum of squared relative residuals) for one exponent."""
-    growth = x**exponent / y
-    flat = 1 / y
+    growth, flat = x**exponent / y, 1 / y
     if offset is None:
-        design = np.stack([flat, growth], axis=1)
-        (constant, factor), *_ = np.linalg.lstsq(design, np.ones_like(y), rcond=None)
-        if constant >= 0:
-            residual = design @ (constant, factor) - 1
-            return float(constant), float(factor), float(residual @ residual)
-        offset = 0.0
+        offset = max(_free_offset(growth, flat), 0.0)
     target = 1 - offset * flat
     factor = float(growth @ target / (growth @ growth))
     residual = factor * growth - target
     return offset, factor, float(residual @ residual)
+
+
+def _free_offset(growth: Floats, flat: Floats) -> float:
+    """Offset of the two-term least squares; 0 where the terms cannot be told apart."""
+    gg, ff, gf = growth @ growth, flat @ flat, growth @ flat
+    determinant = gg * ff - gf * gf
+    if determinant <= 1e-9 * gg * ff:
+        return 0.0
+    return float((flat.sum() * gg - growth.sum() * gf) / determinant)
 
 
 def _minimum(residual: Callable[[float], float]) -> float:
@@ -102,7 +106,7 @@ def _minimum(residual: Callable[[float], float]) -> float:
     best = float(grid[int(np.argmin([residual(float(p)) for p in grid]))])
     low, high = best - step, best + step
     golden = (math.sqrt(5) - 1) / 2
-    for _ in range(60):
+    for _ in range(_HALVINGS):
         left, right = high - golden * (high - low), low + golden * (high - low)
         if residual(left) < residual(right):
             high = right
@@ -122,7 +126,7 @@ def _interval(
         inside, outside = best, best + direction * 1e-6
         while residual(outside) <= limit and abs(outside - best) < 10:
             inside, outside = outside, best + 2 * (outside - best)
-        for _ in range(60):
+        for _ in range(_HALVINGS):
             middle = (inside + outside) / 2
             if residual(middle) <= limit:
                 inside = middle

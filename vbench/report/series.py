@@ -5,16 +5,19 @@ mode, arithmetic, compilation, resolution and batch. So no line and no ratio mix
 devices, and kinds of number stay apart inside a panel.
 """
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Final, Literal, NamedTuple
 
 import pandas as pd
 
 from vbench.core.metrics import Kind
 from vbench.report.frame import points, precision_label
 
-LINE: Final = ("model", "attention")
+Axis = Literal["num_frames", "batch_size"]
 CONDITION: Final = (
     "place",
     "mode",
@@ -43,10 +46,11 @@ FAILURES: Final = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One metric of one model and backend along an axis of the grid.
+    """One metric of one model and backend along an axis of the grid, sorted by it.
 
     Attributes:
-        rows: Sorted by the axis, one a value of it.
+        y: Medians, in base units; `low` and `high` bound them, NaN where nothing does.
+        batch_sizes: Clips a batch that ran; 0 where that is not known.
         failures: (axis value, status) of points that did not finish.
     """
 
@@ -55,13 +59,11 @@ class Line:
     metric: str
     kind: Kind
     x: tuple[int, ...]
-    rows: pd.DataFrame
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    batch_sizes: tuple[int, ...]
     failures: tuple[tuple[int, str], ...] = ()
-
-    @property
-    def y(self) -> list[float]:
-        """Medians, in base units."""
-        return [float(value) for value in self.rows["median"]]
 
     @property
     def label(self) -> str:
@@ -69,7 +71,16 @@ class Line:
         return series_label(self.model, self.attention)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class _Row(NamedTuple):
+    num_frames: int
+    batch_size: int
+    kind: Kind
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Panel:
     """Points of equal conditions.
 
@@ -87,56 +98,94 @@ class Panel:
         """Whether each point ran with the largest batch that fitted it."""
         return bool((self.rows["batch"] == "auto").any())
 
-    def lines(self, metric: str, *, along: str = "num_frames", shortest: int = 1) -> list[Line]:
+    @cached_property
+    def metrics(self) -> frozenset[str]:
+        """Names of the metrics that it holds."""
+        return frozenset(self.rows["metric"].dropna())
+
+    @cached_property
+    def _by_line(self) -> dict[str, dict[tuple[str, str], list[_Row]]]:
+        """Rows by metric, then by model and backend, in the order of the records."""
+        found: dict[str, dict[tuple[str, str], list[_Row]]] = defaultdict(lambda: defaultdict(list))
+        rows = self.rows[self.rows["metric"].notna()]
+        sizes = rows["batch_size"].fillna(0)
+        columns = [rows[name].tolist() for name in ("kind", "median", "low", "high")]
+        values = map(_Row, rows["num_frames"].tolist(), sizes.tolist(), *columns)
+        names = zip(rows["metric"], rows["model"], rows["attention"], strict=True)
+        for (metric, model, attention), row in zip(names, values, strict=True):
+            found[metric][model, attention].append(row)
+        return found
+
+    @cached_property
+    def _failed(self) -> pd.DataFrame:
+        return points(self.rows[self.rows["status"] != "ok"])
+
+    def lines(self, metric: str, *, along: Axis = "num_frames", shortest: int = 1) -> list[Line]:
         """Lines of a metric of at least `shortest` points, in the order of the records."""
-        rows = self.rows[self.rows["metric"] == metric]
         lines = []
-        for (model, attention), group in rows.groupby(list(LINE), sort=False):
-            group = group.drop_duplicates(along, keep="last").sort_values(along)
-            if len(group) < shortest:
+        for (model, attention), rows in self._by_line.get(metric, {}).items():
+            latest = {getattr(row, along): row for row in rows}
+            if len(latest) < shortest:
                 continue
+            ordered = [latest[x] for x in sorted(latest)]
             lines.append(
                 Line(
-                    model=str(model),
-                    attention=str(attention),
+                    model=model,
+                    attention=attention,
                     metric=metric,
-                    kind=group["kind"].iloc[0],
-                    x=tuple(int(value) for value in group[along]),
-                    rows=group,
-                    failures=self._failures(str(model), str(attention), along),
+                    kind=ordered[0].kind,
+                    x=tuple(sorted(latest)),
+                    y=tuple(row.median for row in ordered),
+                    low=tuple(row.low for row in ordered),
+                    high=tuple(row.high for row in ordered),
+                    batch_sizes=tuple(row.batch_size for row in ordered),
+                    failures=self._failures(model, attention, along),
                 )
             )
         return lines
 
-    def _failures(self, model: str, attention: str, along: str) -> tuple[tuple[int, str], ...]:
-        every = points(self.rows)
-        mine = every[(every["model"] == model) & (every["attention"] == attention)]
-        bad = mine[(mine["status"] != "ok") & mine[along].notna()]
+    def _failures(self, model: str, attention: str, along: Axis) -> tuple[tuple[int, str], ...]:
+        bad = self._failed
+        columns = (bad["model"], bad["attention"], bad[along], bad["status"])
         return tuple(
-            (int(x), str(status)) for x, status in zip(bad[along], bad["status"], strict=True)
+            (int(x), str(status))
+            for *name, x, status in zip(*columns, strict=True)
+            if name == [model, attention] and not pd.isna(x)
         )
 
 
-def panels(frame: pd.DataFrame, *, free: Sequence[str] = ()) -> list[Panel]:
+_KNOWN: Final[dict[int, dict[tuple[Sequence[str], ...], list[Panel]]]] = {}
+
+
+def panels(
+    frame: pd.DataFrame, *, free: Sequence[str] = (), also: Sequence[str] = ()
+) -> list[Panel]:
     """Split by conditions, in the order of the records.
 
+    The split is remembered for as long as the frame lives, since a dozen tables and figures ask
+    for the same one; so a frame must not be changed in place.
+
     Args:
-        free: Conditions that vary along the axis of a figure and so do not split.
+        free: Conditions that a figure's axis shows, or that its quantity does not depend on.
+        also: Further columns to split by.
     """
-    fixed = [name for name in CONDITION if name not in free]
+    if id(frame) not in _KNOWN:
+        _KNOWN[id(frame)] = {}
+        weakref.finalize(frame, _KNOWN.pop, id(frame), None)
+    known, key = _KNOWN[id(frame)], (tuple(free), tuple(also))
+    if key not in known:
+        known[key] = _split(frame, [*also, *(name for name in CONDITION if name not in free)])
+    return known[key]
+
+
+def _split(frame: pd.DataFrame, fixed: Sequence[str]) -> list[Panel]:
     if frame.empty:
         return []
     changing = [name for name in fixed if frame[name].nunique() > 1]
-    found = []
-    for _, rows in frame.groupby(fixed, sort=False, dropna=False):
-        found.append(
-            Panel(
-                title=describe(rows, changing),
-                conditions=describe(rows, fixed),
-                rows=rows,
-            )
-        )
-    return found
+    return [
+        Panel(title=describe(rows, changing), conditions=describe(rows, fixed), rows=rows)
+        for _, rows in frame.groupby(list(fixed), sort=False, dropna=False)
+    ]
 
 
 def describe(rows: pd.DataFrame, names: Sequence[str]) -> str:
@@ -146,20 +195,19 @@ def describe(rows: pd.DataFrame, names: Sequence[str]) -> str:
 
 
 def _phrases(row: pd.Series, names: set[str]) -> Iterator[str]:
-    if "place" in names:
-        yield str(row["place"])
-    if "mode" in names:
-        yield str(row["mode"])
-    if names & {"precision", "autocast"}:
-        yield precision_label(row["precision"], row["autocast"])
-    if "compile" in names:
-        yield from ["compiled"] if row["compile"] else []
-    if "cudagraph" in names:
-        yield from ["CUDA graph"] if row["cudagraph"] else []
-    if names & {"height_px", "width_px"}:
-        yield size_label(int(row["height_px"]), int(row["width_px"]))
-    if "batch" in names:
-        yield "largest batch that fits" if row["batch"] == "auto" else f"batch {row['batch']}"
+    phrases = {
+        "place": str(row["place"]),
+        "num_frames": f"{row['num_frames']} frames",
+        "mode": str(row["mode"]),
+        "precision": precision_label(row["precision"], row["autocast"]),
+        "compile": "compiled" if row["compile"] else "",
+        "cudagraph": "CUDA graph" if row["cudagraph"] else "",
+        "height_px": size_label(int(row["height_px"]), int(row["width_px"])),
+        "batch": "largest batch that fits" if row["batch"] == "auto" else f"batch {row['batch']}",
+    }
+    same = {"autocast": "precision", "width_px": "height_px"}
+    wanted = {same.get(name, name) for name in names}
+    return (phrase for name, phrase in phrases.items() if name in wanted and phrase)
 
 
 def size_label(height_px: int, width_px: int) -> str:
@@ -172,17 +220,14 @@ def series_label(model: str, attention: str) -> str:
     return model if attention == "none" else f"{model}, {attention}"
 
 
-def memory_metric(rows: pd.DataFrame, *, per_clip: bool = False) -> dict[Kind, str]:
-    """The memory metric of each kind that these rows can be compared by; empty without any."""
-    here = set(rows["metric"].dropna())
-    chosen: dict[Kind, str] = {}
+def memory_metric(here: Set[str], *, per_clip: bool = False) -> dict[Kind, str]:
+    """The memory metric of each kind to compare by, of those that there are; empty without any."""
+    chosen: dict[Kind, str] = {"estimated": MEMORY[0][1]}
     for measured, estimated in MEMORY:
         if measured in here:
-            chosen = {"measured": measured}
-            chosen |= {"estimated": estimated} if estimated in here else {}
+            chosen = {"measured": measured, "estimated": estimated}
             break
-    else:
-        chosen = {"estimated": MEMORY[0][1]} if MEMORY[0][1] in here else {}
+    chosen = {kind: metric for kind, metric in chosen.items() if metric in here}
     if per_clip:
         return {kind: per_clip_name(metric) for kind, metric in chosen.items()}
     return chosen
@@ -193,9 +238,8 @@ def per_clip_name(metric: str) -> str:
     return f"{metric.removesuffix('_bytes')}_per_clip_bytes"
 
 
-def throughput_metric(rows: pd.DataFrame) -> dict[Kind, str]:
-    """The throughput metric of each kind that these rows hold."""
-    here = set(rows["metric"].dropna())
+def throughput_metric(here: Set[str]) -> dict[Kind, str]:
+    """The throughput metric of each kind, of those that there are."""
     names: dict[Kind, str] = {
         "measured": "throughput_clips_per_s",
         "estimated": "estimated_throughput_clips_per_s",

@@ -82,10 +82,10 @@ def number(value: float) -> str:
 def times(ratio: float) -> str:
     """Render a ratio for a sentence: two significant digits below ten, whole numbers above.
 
-    >>> times(40.5), times(2.84), times(0.571)
-    ('40', '2.8', '0.57')
+    >>> times(40.5), times(2.84), times(0.571), times(6.0)
+    ('40', '2.8', '0.57', '6')
     """
-    if ratio >= 10:
+    if ratio >= 10 or ratio == round(ratio):
         return f"{ratio:,.0f}"
     return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2g}"
 

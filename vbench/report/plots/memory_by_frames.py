@@ -9,7 +9,7 @@ from vbench.report.series import Panel, memory_metric, panels
 
 
 def _metrics(panel: Panel) -> dict[Kind, str]:
-    return memory_metric(panel.rows, per_clip=panel.is_auto_batch)
+    return memory_metric(panel.metrics, per_clip=panel.is_auto_batch)
 
 
 CURVES = Curves(

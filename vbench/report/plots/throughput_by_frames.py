@@ -9,7 +9,7 @@ from vbench.report.series import Panel, panels, throughput_metric
 
 
 def _metrics(panel: Panel) -> dict[Kind, str]:
-    return throughput_metric(panel.rows)
+    return throughput_metric(panel.metrics)
 
 
 CURVES = Curves(
