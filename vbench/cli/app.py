@@ -51,6 +51,7 @@ def root(
 
 def main() -> None:
     """Run the command line; an expected failure ends in its own exit code, without a traceback."""
+    sys.path.insert(0, "")  # the user's own models, as package.module:callable
     try:
         app()
     except VbenchError as failure:

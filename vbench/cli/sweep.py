@@ -122,12 +122,10 @@ def remark(record: Record) -> str:
     """One line on a case that has just ended."""
     if record.status != "ok":
         return f"{record.case}: {record.status}: {record.error}"
-    found = {
-        row.quantity: row.text
-        for row in summary.rows(record)
-        if row.quantity in ("latency a batch", "throughput", "peak memory allocated")
-    }
-    return f"{record.case}: {', '.join(found.values())}"
+    kind = "estimated" if record.case.device == "meta" else "measured"
+    wanted = ("latency a batch", "throughput", "peak memory allocated")
+    found = [r.text for r in summary.rows(record) if r.kind == kind and r.quantity in wanted]
+    return f"{record.case}: {', '.join(found)} ({kind})"
 
 
 def print_plan(cases: list[Case], *, json: bool) -> None:

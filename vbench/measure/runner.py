@@ -33,7 +33,6 @@ class Runner:
         self._executor = executor
         self._timeout_s = timeout_s
         self._log = log
-        self._folder = tempfile.TemporaryDirectory(prefix="vbench-")
 
     def inspect(self) -> Inspection:
         """Describe the machine as a process with torch sees it.
@@ -136,17 +135,16 @@ class Runner:
         memory_bytes: int | None = None,
     ) -> tuple[Ending, T | None]:
         """Run one request; the answer is None if the worker wrote none."""
-        path = Path(self._folder.name) / "outcome.json"
-        path.unlink(missing_ok=True)
-        request = Request(
-            task=task,
-            outcome_path=str(path),
-            case=case,
-            batch_size=batch_size,
-            probes=probes,
-            memory_bytes=memory_bytes,
-        )
-        ending = self._executor.run(request, timeout_s=self._timeout_s)
+        with tempfile.TemporaryDirectory(prefix="vbench-") as folder:
+            request = Request(
+                task=task,
+                outcome_path=str(Path(folder) / "outcome.json"),
+                case=case,
+                batch_size=batch_size,
+                probes=probes,
+                memory_bytes=memory_bytes,
+            )
+            ending = self._executor.run(request, timeout_s=self._timeout_s)
         self._keep_log(case, ending)
         if ending.outcome is None:
             return ending, None

@@ -54,6 +54,7 @@ def measure(request: Request, path: Path) -> None:
         batch_size = request.batch_size or case.batch_size
         assert isinstance(batch_size, int)
         progress.batch_size = batch_size
+        progress.finish("error", "the worker ended while building the model")
         progress.phase = "building the model"
         built = subject.build(case, batch_size)
         for probe in chosen_probes(case, request.probes):

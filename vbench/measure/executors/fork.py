@@ -50,7 +50,7 @@ class ForkExecutor:
     def _run(self, job: Job, timeout_s: float) -> int | None:
         """Exit code of the worker, or None after a timeout."""
         if self._connection is None or not self._connection.is_alive():
-            self.close()
+            self._stop()
             self._connection = Connection(Path(self._folder.name) / "server.log")
         connection = self._connection
         pid = connection.start(job)
@@ -63,15 +63,19 @@ class ForkExecutor:
                 return None
         except EOFError:  # the server was killed, and its worker with it
             processes.kill_group(pid)
-            self.close()
+            self._stop()
             return -9
         except BaseException:  # Ctrl-C: leave nothing running
             processes.kill_group(pid)
-            self.close()
+            self._stop()
             raise
 
     def close(self) -> None:
         """End the server."""
+        self._stop()
+        self._folder.cleanup()
+
+    def _stop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
