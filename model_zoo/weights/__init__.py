@@ -81,6 +81,8 @@ def load_checkpoint(
             "a model on the meta device holds no values to load into",
             hint="build it on a device, or call `model.to_empty(device=...)` first",
         )
+    if isinstance(source, Mapping) and expected_sha256 is not None:
+        raise CheckpointError("only a file has a SHA-256, not a mapping")
     path = None if isinstance(source, Mapping) else Path(source)
     loaded = source if path is None else read(path, expected_sha256=expected_sha256)
     name = "mapping" if path is None else str(path)

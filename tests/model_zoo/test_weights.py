@@ -337,6 +337,8 @@ def test_the_sha256_is_checked_before_the_file_is_read(tmp_path):
     load_checkpoint(model, path, expected_sha256=actual.upper())
     with pytest.raises(CheckpointError, match=f"wanted SHA-256 {'0' * 64}, .* has: {actual}"):
         load_checkpoint(model, path, expected_sha256="0" * 64)
+    with pytest.raises(CheckpointError, match="only a file"):
+        load_checkpoint(model, weights_of(model), expected_sha256=actual)
 
 
 def test_a_model_without_storage_cannot_be_loaded():
