@@ -5,6 +5,8 @@ looks ahead instead, which equals flip, convolve, flip without the copies. Sourc
 convolution of Mamba, arXiv:2312.00752; both directions as in Vim, arXiv:2401.09417.
 """
 
+import functools
+import importlib.util
 import math
 from collections.abc import Sequence
 from typing import Any, Final
@@ -53,7 +55,12 @@ def causal_conv1d(
 
 def implementation(device: torch.device | str) -> str:
     """Name of the form that runs on `device`, for records: ``triton`` or ``chunked``."""
-    return "chunked"
+    return "triton" if torch.device(device).type == "cuda" and _has_triton() else "chunked"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def multiply_adds(y: Sequence[int], num_taps: int) -> int:
@@ -74,6 +81,26 @@ _LIBRARY.define(
     f"causal_conv1d_backward(Tensor grad, {_OPERANDS}, *, {_OPTIONS})"
     " -> (Tensor x, Tensor weight, Tensor bias)"
 )
+
+
+def _on_cuda(x: Tensor, *operands: Any, **options: Any) -> Tensor:
+    if not _has_triton():
+        return cpu.forward(x, *operands, **options)
+    from model_zoo.kernels.causal_conv1d import triton
+
+    with torch.cuda.device_of(x):
+        return triton.forward(x, *operands, **options)
+
+
+def _on_cuda_backward(
+    grad: Tensor, *operands: Any, **options: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    if not _has_triton():
+        return cpu.backward(grad, *operands, **options)
+    from model_zoo.kernels.causal_conv1d import triton
+
+    with torch.cuda.device_of(grad):
+        return triton.backward(grad, *operands, **options)
 
 
 def _fake(x: Tensor, weight: Tensor, *_: Any, **options: Any) -> Tensor:
@@ -117,9 +144,10 @@ def _count_backward(
     return 3 * _count(x, weight)
 
 
-for _device in ("CPU", "CUDA"):
-    _LIBRARY.impl("causal_conv1d", cpu.forward, _device)
-    _LIBRARY.impl("causal_conv1d_backward", cpu.backward, _device)
+_LIBRARY.impl("causal_conv1d", cpu.forward, "CPU")
+_LIBRARY.impl("causal_conv1d_backward", cpu.backward, "CPU")
+_LIBRARY.impl("causal_conv1d", _on_cuda, "CUDA")
+_LIBRARY.impl("causal_conv1d_backward", _on_cuda_backward, "CUDA")
 torch.library.register_fake("model_zoo::causal_conv1d", _fake, lib=_LIBRARY)
 torch.library.register_fake("model_zoo::causal_conv1d_backward", _fake_backward, lib=_LIBRARY)
 torch.library.register_autograd(

@@ -9,6 +9,8 @@ last token to the first; its inputs and outputs stay in the order of the tokens.
 arXiv:2312.00752; two directions as in Vim, arXiv:2401.09417, and VideoMamba, arXiv:2403.06977.
 """
 
+import functools
+import importlib.util
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -84,7 +86,12 @@ def selective_scan(
 
 def implementation(device: torch.device | str) -> str:
     """Name of the form that runs on `device`, for records: ``triton`` or ``chunked``."""
-    return "chunked"
+    return "triton" if torch.device(device).type == "cuda" and _has_triton() else "chunked"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def _require_shapes(inputs: ScanInputs) -> None:
@@ -124,28 +131,46 @@ _LIBRARY.define(
 )
 
 
-def _chunked(
-    *operands: Any, delta_softplus: bool, reverse: Sequence[bool], checkpoint_steps: int
-) -> tuple[Tensor, Tensor]:
-    inputs = ScanInputs(*operands, delta_softplus=delta_softplus, reverse=reverse)
-    return cpu.forward(inputs, checkpoint_steps=checkpoint_steps)
+def _chunked(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tensor, Tensor]:
+    return cpu.forward(ScanInputs(*operands, **options), checkpoint_steps=checkpoint_steps)
 
 
 def _chunked_backward(
-    grad: Tensor,
-    *operands: Any,
-    delta_softplus: bool,
-    reverse: Sequence[bool],
-    checkpoint_steps: int,
+    grad: Tensor, *operands: Any, checkpoint_steps: int, **options: Any
 ) -> tuple[Tensor, ...]:
-    inputs = ScanInputs(*operands[:-1], delta_softplus=delta_softplus, reverse=reverse)
-    return cpu_backward.backward(grad, inputs, operands[-1], checkpoint_steps=checkpoint_steps)
+    *inputs, checkpoints = operands
+    return cpu_backward.backward(
+        grad, ScanInputs(*inputs, **options), checkpoints, checkpoint_steps=checkpoint_steps
+    )
 
 
-def _fake(
-    *operands: Any, delta_softplus: bool, reverse: Sequence[bool], checkpoint_steps: int
-) -> tuple[Tensor, Tensor]:
-    inputs = ScanInputs(*operands, delta_softplus=delta_softplus, reverse=reverse)
+def _on_cuda(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tensor, Tensor]:
+    if not _has_triton():
+        return _chunked(*operands, checkpoint_steps=checkpoint_steps, **options)
+    from model_zoo.kernels.selective_scan import triton
+
+    with torch.cuda.device_of(operands[0]):
+        return triton.forward(
+            ScanInputs(*operands, **options), checkpoint_steps=checkpoint_steps
+        )
+
+
+def _on_cuda_backward(
+    grad: Tensor, *operands: Any, checkpoint_steps: int, **options: Any
+) -> tuple[Tensor, ...]:
+    if not _has_triton():
+        return _chunked_backward(grad, *operands, checkpoint_steps=checkpoint_steps, **options)
+    from model_zoo.kernels.selective_scan import triton_backward
+
+    *inputs, checkpoints = operands
+    with torch.cuda.device_of(grad):
+        return triton_backward.backward(
+            grad, ScanInputs(*inputs, **options), checkpoints, checkpoint_steps=checkpoint_steps
+        )
+
+
+def _fake(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tensor, Tensor]:
+    inputs = ScanInputs(*operands, **options)
     return inputs.u.new_empty(inputs.u.shape[1:]), inputs.empty_checkpoints(checkpoint_steps)
 
 
@@ -206,9 +231,10 @@ def _count_backward(
     return 2 * backward_multiply_adds(u, A[-1], has_skip=D is not None, has_gate=z is not None)
 
 
-for _device in ("CPU", "CUDA"):
-    _LIBRARY.impl("selective_scan", _chunked, _device)
-    _LIBRARY.impl("selective_scan_backward", _chunked_backward, _device)
+_LIBRARY.impl("selective_scan", _chunked, "CPU")
+_LIBRARY.impl("selective_scan_backward", _chunked_backward, "CPU")
+_LIBRARY.impl("selective_scan", _on_cuda, "CUDA")
+_LIBRARY.impl("selective_scan_backward", _on_cuda_backward, "CUDA")
 torch.library.register_fake("model_zoo::selective_scan", _fake, lib=_LIBRARY)
 torch.library.register_fake("model_zoo::selective_scan_backward", _fake_backward, lib=_LIBRARY)
 torch.library.register_autograd(
