@@ -52,8 +52,7 @@ def build(case: Case, batch_size: int) -> Subject:
     torch.manual_seed(case.seed)
     torch.backends.cuda.matmul.allow_tf32 = case.precision == "tf32"
     torch.backends.cudnn.allow_tf32 = case.precision == "tf32"
-    if case.precision == "tf32" and device.type == "cpu":
-        raise UsageError("tf32 is a mode of NVIDIA tensor cores, not of a CPU", hint="use fp32")
+    refuse_what_cannot_run(case, device)
     model = build_model(case, device)
     dtype = torch.float32 if case.autocast else DTYPES[case.precision]
     model = model.to(device=device, dtype=dtype)
@@ -66,7 +65,26 @@ def build(case: Case, batch_size: int) -> Subject:
     else:
         model.eval()
         step = inference_step(case, runnable, clips)
+        if case.cudagraph:
+            step = graphed(step)
     return Subject(case=case, batch_size=batch_size, model=model, clips=clips, step=step)
+
+
+def refuse_what_cannot_run(case: Case, device: torch.device) -> None:
+    """Say early what the device or the mode rules out.
+
+    Raises:
+        UsageError: TF32 on a CPU, or a CUDA graph of anything but inference on CUDA.
+    """
+    if case.precision == "tf32" and device.type == "cpu":
+        raise UsageError("tf32 is a mode of NVIDIA tensor cores, not of a CPU", hint="use fp32")
+    if case.autocast and case.precision in ("fp32", "tf32"):
+        raise UsageError(f"autocast to {case.precision} casts nothing", hint="use bf16 or fp16")
+    if case.cudagraph and (device.type != "cuda" or case.mode != "inference"):
+        raise UsageError(
+            f"a CUDA graph needs inference on CUDA, not: {case.mode} on {device.type}",
+            hint="leave out --cudagraph",
+        )
 
 
 def build_model(case: Case, device: torch.device) -> nn.Module:
@@ -90,6 +108,28 @@ def inference_step(
             return runnable(clips)
 
     return step
+
+
+def graphed(step: Callable[[], object]) -> Callable[[], object]:
+    """`step` captured once as a CUDA graph; a call replays it with one launch.
+
+    The graph reads and writes the tensors it was captured with.
+    """
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):  # lazy initialisation must not be captured
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = step()
+
+    def replay() -> object:
+        graph.replay()
+        return output
+
+    return replay
 
 
 def training_step(
