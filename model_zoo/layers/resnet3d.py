@@ -201,6 +201,8 @@ def window_means(x: Tensor, window: Window) -> Tensor:
             f"clip gives {places}",
             hint="build the model with the num_frames and resolution of its clips",
         )
+    if x.is_cpu and x.element_size() < 4:  # torch has no kernel for half precision there
+        return F.avg_pool3d(x.float(), window, stride=1).to(x.dtype)
     return F.avg_pool3d(x, window, stride=1)
 
 
