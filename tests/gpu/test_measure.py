@@ -24,7 +24,7 @@ def runner():
     executor.close()
 
 
-def case(model: str = "videomamba_tiny", **fields) -> Case:
+def case(model: str = "videomamba_tiny", **fields: Any) -> Case:
     known: dict[str, Any] = {
         "model": model,
         "clip": ClipSpec(num_frames=16),

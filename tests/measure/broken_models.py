@@ -27,7 +27,8 @@ class _Broken(nn.Module):
                 os._exit(7)
             if self.how == "allocates":
                 torch.empty(1 << 50)
-        return self.head(clips.mean(dim=(2, 3, 4)))
+        logits: Tensor = self.head(clips.mean(dim=(2, 3, 4)))
+        return logits
 
 
 def raises(**_: object) -> nn.Module:

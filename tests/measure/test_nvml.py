@@ -47,7 +47,7 @@ def test_readings_are_in_base_units(driver):
 
 
 def test_the_gpu_is_found_by_uuid_whatever_its_index(driver):
-    asked = []
+    asked: list[str] = []
     driver.setattr(pynvml, "nvmlDeviceGetHandleByUUID", asked.append)
     with nvml.opened(UUID), nvml.opened(f"GPU-{UUID}"), nvml.opened(f"MIG-{UUID}"):
         pass

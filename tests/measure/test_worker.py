@@ -2,6 +2,7 @@
 
 import json
 import time
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,9 +26,10 @@ def runner(tmp_path_factory):
     executor.close()
 
 
-def case(model: str = "timesformer_tiny", *, num_frames: int = 2, **fields) -> Case:
+def case(model: str = "timesformer_tiny", *, num_frames: int = 2, **fields: Any) -> Case:
     clip = ClipSpec(num_frames=num_frames, height_px=32, width_px=32)
-    return Case(**{"batch_size": 1, "timing": QUICK} | fields | {"model": model, "clip": clip})
+    known: dict[str, Any] = {"batch_size": 1, "timing": QUICK}
+    return Case(model=model, clip=clip, **known | fields)
 
 
 def test_a_cpu_case_is_timed_and_counted(runner):
