@@ -22,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vbench.core.errors import VbenchError
+from vbench.measure.counting.conventions import vmamba_scan_flops
 from vbench.measure.counting.formulas import base_name, formula_of, has_no_macs, is_composite
 from vbench.measure.counting.remembering import RememberedResults
 
@@ -58,10 +59,12 @@ class OperationCount:
     Attributes:
         macs_by_site: Nothing is in two entries.
         not_counted: Operators that do work no formula covers, with how often they ran.
+        vmamba_scan_flops: Of the selective scans, see `conventions`.
     """
 
     macs_by_site: Mapping[Site, float]
     not_counted: Mapping[str, int]
+    vmamba_scan_flops: int = 0
 
     @property
     def macs(self) -> float:
@@ -96,6 +99,7 @@ def count_operations(model: nn.Module, step: Callable[[], object]) -> OperationC
     return OperationCount(
         macs_by_site={site: flops / 2 for site, flops in counter.flops.items()},
         not_counted=dict(counter.not_counted),
+        vmamba_scan_flops=counter.vmamba_scan_flops,
     )
 
 
@@ -106,6 +110,7 @@ class _Counter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops: Counter[Site] = Counter()
         self.not_counted: Counter[str] = Counter()
+        self.vmamba_scan_flops = 0
         self._composite: str | None = None
         self._modules: list[nn.Module] = []
         self._parts = parts_of(model)
@@ -126,6 +131,7 @@ class _Counter(TorchDispatchMode):
         out = self._results.run(func, args, kwargs)
         if formula is not None:
             self.flops[self._site(func)] += formula(*args, **kwargs, out_val=out)
+            self.vmamba_scan_flops += vmamba_scan_flops(func, args)
         elif func.namespace not in _TORCH_NAMESPACES:
             _require_free(func, args, kwargs)
         elif not has_no_macs(func) and func.namespace == "aten":

@@ -25,11 +25,17 @@ class OtherCount:
     Attributes:
         by_operator: Under the library's own names.
         missed: What it saw and had no rule for, with how often.
+        counts_modules: Whether it goes by modules, not by operators.
+        known_types: Types of module that it has a rule for, with the module they are from.
+        subclasses: Types in the model that derive from one of these and have no rule.
     """
 
     library: str
     by_operator: Mapping[str, float]
     missed: Mapping[str, int] = field(default_factory=dict)
+    counts_modules: bool = False
+    known_types: frozenset[str] = frozenset()
+    subclasses: frozenset[str] = frozenset()
 
     @property
     def macs(self) -> float:

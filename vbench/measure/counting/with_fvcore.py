@@ -4,7 +4,8 @@ fvcore traces with `torch.jit`, and tracing a convolution on the meta device fai
 ``_convolution`` only when a backend's kernel is reached, and the meta kernel reads sizes that a
 trace has turned into tensors ("cond must be a bool"). So convolutions are called as
 ``torch._convolution``, which torch records itself before its meta kernel runs, under the very name
-that fvcore has a rule for.
+that fvcore has a rule for. A trace has no type for a list of flags either, which the zoo's scans
+take; such an operator is one opaque node, which fvcore lists as unsupported, as it should.
 """
 
 import copy
@@ -15,9 +16,13 @@ from typing import Any, Final
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 
 from vbench.measure.counting.report import OtherCount
+
+
+_OPAQUE: Final = "custom_"
 
 
 def count_with_fvcore(model: nn.Module, clips: Tensor) -> OtherCount:
@@ -34,12 +39,15 @@ def count_with_fvcore(model: nn.Module, clips: Tensor) -> OtherCount:
         analysis = FlopCountAnalysis(traced, clips)
         analysis.unsupported_ops_warnings(enabled=False).uncalled_modules_warnings(enabled=False)
         analysis.tracer_warnings("none")
-        with torch.no_grad(), _TraceableConvolutions():
+        with torch.no_grad(), _TraceableCalls():
             by_operator = analysis.by_operator()
     return OtherCount(
         library="fvcore",
         by_operator={name: float(macs) for name, macs in by_operator.most_common()},
-        missed=dict(analysis.unsupported_ops().most_common()),
+        missed={
+            name.removeprefix(f"prim::PythonOp.{_OPAQUE}"): times
+            for name, times in analysis.unsupported_ops().most_common()
+        },
     )
 
 
@@ -55,8 +63,8 @@ class _TensorOutputs(nn.Module):
         return tuple(output.values()) if isinstance(output, Mapping) else output
 
 
-class _TraceableConvolutions(TorchFunctionMode):
-    """Call every convolution as ``torch._convolution``."""
+class _TraceableCalls(TorchFunctionMode):
+    """Call convolutions, and operators that take a list of flags, in ways that can be traced."""
 
     def __torch_function__(
         self,
@@ -65,8 +73,25 @@ class _TraceableConvolutions(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        replacement = _REPLACEMENTS.get(func, func)
-        return replacement(*args, **kwargs or {})
+        kwargs = kwargs or {}
+        if isinstance(func, OpOverload | OpOverloadPacket) and _holds_flags(func):
+            return _opaque(func, args, kwargs)
+        return _REPLACEMENTS.get(func, func)(*args, **kwargs)
+
+
+def _holds_flags(operator: OpOverload | OpOverloadPacket) -> bool:
+    overload = operator.default if isinstance(operator, OpOverloadPacket) else operator
+    return any(str(argument.type) == "List[bool]" for argument in overload._schema.arguments)
+
+
+def _opaque(
+    operator: OpOverload | OpOverloadPacket, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
+    """Call `operator` so that a trace holds one node of its name and nothing from inside."""
+    name = f"{_OPAQUE}{operator.__name__.partition('.')[0]}"
+    forward = staticmethod(lambda ctx, *tensors: operator(*args, **kwargs))
+    function = type(name, (torch.autograd.Function,), {"forward": forward})
+    return function.apply(*(x for x in args if isinstance(x, Tensor)))
 
 
 _Sizes = int | tuple[int, ...]

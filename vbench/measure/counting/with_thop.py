@@ -4,6 +4,7 @@ So thop sees nothing of a function that is called without a module, nor of a sub
 """
 
 import copy
+import functools
 import warnings
 from collections import Counter
 from typing import Any
@@ -33,9 +34,15 @@ def count_with_thop(model: nn.Module, clips: Tensor) -> OtherCount:
         library="thop",
         by_operator={name: float(macs) for name, macs in by_type.most_common() if macs},
         missed=dict(_without_rule(model).most_common()),
+        counts_modules=True,
+        known_types=frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in rules()),
+        subclasses=frozenset(
+            type(module).__name__ for module in model.modules() if _derives_from_ruled(module)
+        ),
     )
 
 
+@functools.cache
 def rules() -> frozenset[type[nn.Module]]:
     """Types of module that thop has a rule for."""
     with warnings.catch_warnings():
@@ -52,6 +59,10 @@ def _add_ruled(module: nn.Module, tree: dict[str, Any], by_type: "Counter[str]")
             _add_ruled(child, children, by_type)
         else:
             by_type[type(child).__name__] += int(operations)
+
+
+def _derives_from_ruled(module: nn.Module) -> bool:
+    return type(module) not in rules() and isinstance(module, tuple(rules()))
 
 
 def _without_rule(model: nn.Module) -> "Counter[str]":

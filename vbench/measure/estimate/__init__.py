@@ -28,7 +28,8 @@ class Estimate:
     Attributes:
         peak_bytes: Most bytes alive at once, in units of torch's allocator.
         at_peak: These by what they are for. Weights include the copies that autocast keeps; state
-            is the optimizer's; activations are all else: gradients and temporaries too.
+            is the optimizer's, with its temporaries; activations are all else, gradients too.
+        activation_bytes: Most of these last alive at once.
         latency_s: Least time by the roofline of `gpu`; None where a peak is unknown.
         seconds_by_bound: The time by what bounds each kernel.
         seconds_by_operator: The time by operator.
@@ -39,6 +40,7 @@ class Estimate:
     gpu: Gpu
     peak_bytes: int
     at_peak: Mapping[Kind, int]
+    activation_bytes: int
     moved_bytes: int
     num_kernels: int
     latency_s: float | None
@@ -46,11 +48,6 @@ class Estimate:
     seconds_by_operator: Mapping[str, float]
     attention_kernels: Mapping[str, int]
     missing_peak: str | None
-
-    @property
-    def activation_bytes(self) -> int:
-        """The peak less weights, clips and optimizer state."""
-        return self.at_peak.get("activations", 0)
 
 
 def estimate(subject: Subject) -> Estimate:
@@ -67,10 +64,7 @@ def estimate(subject: Subject) -> Estimate:
     ledger.mark([*model.parameters(), *model.buffers()], "weights")
     ledger.mark([subject.clips], "clips")
     tracker = StepTracker(ledger, Roofline(gpu=gpu, allow_tf32=case.precision == "tf32"))
-    cuda = CudaStandIn(
-        DTYPES[case.precision] if case.autocast else None,
-        on_weight_copy=lambda copy: ledger.mark([copy], "weights"),
-    )
+    cuda = CudaStandIn(DTYPES[case.precision] if case.autocast else None, ledger)
     with ExitStack() as stack:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
@@ -86,6 +80,7 @@ def estimate(subject: Subject) -> Estimate:
         gpu=gpu,
         peak_bytes=ledger.peak_bytes,
         at_peak=ledger.at_peak,
+        activation_bytes=ledger.activation_peak_bytes,
         moved_bytes=tracker.moved_bytes,
         num_kernels=tracker.num_kernels,
         latency_s=None if tracker.missing_peak else sum(tracker.seconds_by_bound.values()),
@@ -102,7 +97,7 @@ def _run(subject: Subject, cuda: CudaStandIn, tracker: StepTracker) -> None:
 
 
 def _settle(subject: Subject, ledger: Ledger) -> None:
-    """Tell apart what a training step leaves behind: gradients and the optimizer's state."""
+    """Tell apart what a training step leaves behind: gradients, the loss, the optimizer's state."""
     ledger.mark_rest("state")
     gradients = [p.grad for p in subject.model.parameters() if p.grad is not None]
     ledger.mark(gradients, "activations")

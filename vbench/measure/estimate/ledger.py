@@ -2,7 +2,8 @@
 
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, Literal
 
 from torch import Tensor
@@ -21,17 +22,31 @@ class Ledger:
         live_bytes: Now.
         peak_bytes: Most since the start or since `begin`.
         at_peak: The peak by kind.
+        purpose: Kind of what is new.
+        activation_peak_bytes: Most activations alone, which may be at another moment: under
+            autocast the copies of weights grow until the end.
     """
 
     def __init__(self, device_type: str = "meta") -> None:
         self.live_bytes = 0
         self.peak_bytes = 0
+        self.activation_peak_bytes = 0
         self.at_peak: Mapping[Kind, int] = {}
         self._device_type = device_type
         self._entries: dict[int, tuple[weakref.ref[object], int, Kind]] = {}
         self._by_kind: Counter[Kind] = Counter()
+        self.purpose: Kind = "activations"
 
-    def add(self, tensor: Tensor, kind: Kind = "activations") -> bool:
+    @contextmanager
+    def allocating(self, kind: Kind) -> Iterator[None]:
+        """Take what is new until the context ends for `kind`."""
+        outer, self.purpose = self.purpose, kind
+        try:
+            yield
+        finally:
+            self.purpose = outer
+
+    def add(self, tensor: Tensor) -> bool:
         """Note the storage of `tensor`; whether it is new."""
         if tensor.device.type != self._device_type:
             return False
@@ -39,42 +54,45 @@ class Ledger:
         key = storage._cdata
         if key in self._entries:
             return False
+        kind = self.purpose
         nbytes = -(-storage.nbytes() // ALLOCATION_BYTES) * ALLOCATION_BYTES
         reference: weakref.ref[object] = weakref.ref(storage, lambda _: self._free(key))
         self._entries[key] = (reference, nbytes, kind)
         self._by_kind[kind] += nbytes
         self.live_bytes += nbytes
-        if self.live_bytes > self.peak_bytes:
-            self._note_peak()
+        self._note_peaks()
         return True
 
     def mark(self, tensors: Iterable[Tensor], kind: Kind) -> None:
-        """Say what the storages of `tensors` are for; adds those not seen before."""
+        """Say what the storages of `tensors`, known or not, are for."""
         for tensor in tensors:
-            if self.add(tensor, kind) or tensor.device.type != self._device_type:
-                continue
-            key = tensor.untyped_storage()._cdata
-            reference, nbytes, old = self._entries[key]
-            self._entries[key] = (reference, nbytes, kind)
-            self._by_kind[old] -= nbytes
-            self._by_kind[kind] += nbytes
-            if self.live_bytes == self.peak_bytes:
-                self._note_peak()
+            with self.allocating(kind):
+                is_new = self.add(tensor)
+            if not is_new and tensor.device.type == self._device_type:
+                self._change(tensor.untyped_storage()._cdata, kind)
 
     def mark_rest(self, kind: Kind) -> None:
         """Say what all storages that are activations so far are for."""
-        for key, (reference, nbytes, old) in self._entries.items():
+        for key, (_, _, old) in list(self._entries.items()):
             if old == "activations":
-                self._entries[key] = (reference, nbytes, kind)
-        self._by_kind[kind] += self._by_kind.pop("activations", 0)
+                self._change(key, kind)
+
+    def _change(self, key: int, kind: Kind) -> None:
+        reference, nbytes, old = self._entries[key]
+        self._entries[key] = (reference, nbytes, kind)
+        self._by_kind[old] -= nbytes
+        self._by_kind[kind] += nbytes
 
     def begin(self) -> None:
-        """Forget the peak."""
-        self._note_peak()
+        """Forget the peaks."""
+        self.peak_bytes = self.activation_peak_bytes = -1
+        self._note_peaks()
 
-    def _note_peak(self) -> None:
-        self.peak_bytes = self.live_bytes
-        self.at_peak = dict(self._by_kind)
+    def _note_peaks(self) -> None:
+        if self.live_bytes > self.peak_bytes:
+            self.peak_bytes = self.live_bytes
+            self.at_peak = dict(self._by_kind)
+        self.activation_peak_bytes = max(self.activation_peak_bytes, self._by_kind["activations"])
 
     def _free(self, key: int) -> None:
         _, nbytes, kind = self._entries.pop(key)

@@ -71,13 +71,16 @@ class Roofline:
 def special_functions(operator: OpOverload, args: tuple[Any, ...]) -> int:
     """Exponentials of the operators that have more of them than memory traffic would show.
 
-    Attention takes one a score, the selective scan one a token, channel and state.
+    Attention takes one a score; the selective scan one a token, channel and state, and its backward
+    pass as many again to recompute the states.
     """
     name = operator._schema.name.partition("::")[2]
-    if name == "selective_scan":
-        u, _, decay = args[:3]
-        return int(u.numel() * decay.shape[-1])  # (G, B, L, E) and N states
+    is_backward = name.endswith("_backward")
+    if name.startswith("selective_scan"):
+        named = dict(zip((a.name for a in operator._schema.arguments), args, strict=False))
+        steps = named["u"].numel() * named["A"].shape[-1]  # (G, B, L, E) and N states
+        return int(steps) * (2 if is_backward else 1)
     if name.startswith(_ATTENTION_PREFIX):
-        q, k = args[1:3] if name.endswith("_backward") else args[:2]
+        q, k = args[1:3] if is_backward else args[:2]
         return int(q.shape[:-1].numel() * k.shape[-2])
     return 0

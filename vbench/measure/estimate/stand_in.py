@@ -26,6 +26,7 @@ from vbench.measure.estimate.autocast_lists import (
     REFUSED,
     WIDEST,
 )
+from vbench.measure.estimate.ledger import Ledger
 
 _KEY: Final = torch._C.DispatchKey.AutocastPrivateUse1  # type: ignore[attr-defined]
 _ATTENTION: Final = "scaled_dot_product_attention"
@@ -40,15 +41,13 @@ class CudaStandIn:
 
     Args:
         autocast_dtype: Lower precision of autocast, None where it is off.
-        on_weight_copy: Told of each copy of a weight that autocast keeps until its end.
+        ledger: Is told which memory holds copies of weights, which autocast keeps until its end.
     """
 
-    def __init__(
-        self, autocast_dtype: torch.dtype | None, on_weight_copy: Callable[[Tensor], None]
-    ) -> None:
+    def __init__(self, autocast_dtype: torch.dtype | None, ledger: Ledger) -> None:
         self.attention = AttentionKernels()
         self._dtype = autocast_dtype
-        self._on_weight_copy = on_weight_copy
+        self._ledger = ledger
         self._copies: dict[int, Tensor] = {}
 
     @contextmanager
@@ -122,8 +121,8 @@ class CudaStandIn:
             return x.to(dtype)
         copy = self._copies.get(id(x))
         if copy is None:
-            copy = self._copies[id(x)] = x.to(dtype)
-            self._on_weight_copy(copy)
+            with self._ledger.allocating("weights"):
+                copy = self._copies[id(x)] = x.to(dtype)
         return copy
 
 

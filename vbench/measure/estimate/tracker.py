@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import torch
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -32,8 +33,10 @@ class StepTracker(TorchDispatchMode):
         self.begin()
 
     def begin(self) -> None:
-        """Start the sums, and the peak, anew."""
+        """Start the sums, and the peaks, anew, before a step."""
+        self.ledger.purpose = "activations"
         self.ledger.begin()
+        self._is_after_backward = False
         self.moved_bytes = 0
         self.num_kernels = 0
         self.seconds_by_bound: Counter[str] = Counter()
@@ -50,12 +53,20 @@ class StepTracker(TorchDispatchMode):
         if is_composite(func) and formula_of(func) is None:
             with self:
                 return func.decompose(*args, **kwargs)
+        self._note_phase()
         out = self._results.run(func, args, kwargs)
         new = [tensor for tensor in tensors_in(out) if self.ledger.add(tensor)]
         moved = 0 if self.is_idle else moved_bytes(func, args, kwargs, new)
         if moved:
             self._add(func, args, kwargs, out, moved)
         return out
+
+    def _note_phase(self) -> None:
+        """Once backward is over, the optimizer works: what it takes is its own."""
+        if torch._C._current_graph_task_id() != -1:
+            self._is_after_backward = True
+        elif self._is_after_backward:
+            self.ledger.purpose = "state"
 
     def _add(
         self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, moved: int

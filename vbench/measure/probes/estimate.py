@@ -23,8 +23,8 @@ _MOST_OPERATORS = 12
         name="estimated_activation_bytes",
         kind="estimated",
         better="lower",
-        describe="that peak less weights, autocast's copies of them, clips and optimizer state; "
-        "gradients included",
+        describe="most bytes alive at once but for weights, autocast's copies of them, clips and "
+        "what the optimizer takes; gradients and temporaries included",
     ),
     Metric(
         name="estimated_moved_bytes",

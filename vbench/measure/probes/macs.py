@@ -7,6 +7,7 @@ from typing import Final
 from torch import nn
 
 from vbench.core.metrics import Metric
+from vbench.measure.counting.conventions import is_recurrence
 from vbench.measure.counting.exact import OperationCount, count_operations
 from vbench.measure.probes import Samples, probe
 from vbench.measure.subject import TRAINING_STEP, Subject
@@ -15,7 +16,6 @@ CONVENTION: Final = (
     "1 multiply-accumulate = 1; elementwise work, norms, softmax, pooling and interpolation count "
     "nothing; masked and causal attention count all of N x N"
 )
-_SCAN: Final = "model_zoo::"  # the zoo's own operators but its convolution are recurrences
 
 
 @probe(
@@ -30,6 +30,13 @@ _SCAN: Final = "model_zoo::"  # the zoo's own operators but its convolution are 
         kind="counted",
         better="lower",
         describe="the part of macs that lies in recurrences, such as the selective scan",
+    ),
+    Metric(
+        name="vmamba_scan_flops",
+        kind="counted",
+        better="neither",
+        describe="FLOPs of selective scans in the forward pass as VMamba counts them: 9 a token, "
+        "channel and state, 1 a token and channel for skip and gate each; not in macs",
     ),
     Metric(
         name="params",
@@ -62,13 +69,12 @@ def macs(subject: Subject) -> Samples:
     scan_macs = sum(
         macs for operator, macs in count.by_operator().items() if is_recurrence(operator)
     )
-    values = {"macs": [count.macs]} | ({"scan_macs": [scan_macs]} if scan_macs else {})
-    return Samples(values=values | _sizes(subject.model), notes=_notes(subject, count))
-
-
-def is_recurrence(operator: str) -> bool:
-    """Whether `operator` is one of the zoo's scans."""
-    return operator.startswith(_SCAN) and "conv" not in operator
+    values = {"macs": [count.macs]} | _sizes(subject.model)
+    if scan_macs:
+        values["scan_macs"] = [scan_macs]
+    if count.vmamba_scan_flops:
+        values["vmamba_scan_flops"] = [float(count.vmamba_scan_flops)]
+    return Samples(values=values, notes=_notes(subject, count))
 
 
 def _sizes(model: nn.Module) -> dict[str, list[float]]:
