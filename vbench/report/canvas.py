@@ -23,6 +23,7 @@ MUTED: Final = "#6b7280"
 GRID: Final = "#e3e6ea"
 PAPER: Final = "#ffffff"
 PUBLISHED: Final = "#858c98"
+FONT: Final = "DejaVu Sans"
 COLOURS: Final = (
     "#0072b2",
     "#d55e00",
@@ -48,7 +49,7 @@ BACKENDS: Final = {
     "none": "no attention",
 }
 STYLE: Final[Any] = {
-    "font.family": ["DejaVu Sans", "sans-serif"],
+    "font.family": FONT,
     "font.size": 9,
     "text.color": INK,
     "text.parse_math": False,  # a model's name may hold a dollar sign
@@ -62,6 +63,7 @@ STYLE: Final[Any] = {
     "axes.axisbelow": True,
     "axes.titlesize": 9.5,
     "axes.titlelocation": "left",
+    "axes.titley": 1.0,  # where it would be anyway; else every tick label is measured to find out
     "axes.unicode_minus": False,
     "figure.facecolor": PAPER,
     "grid.color": GRID,
@@ -82,6 +84,7 @@ LABEL_SIZE: Final = 8.5
 _LABEL_GAP_PT: Final = 11.5
 _CHARACTER_IN: Final = 0.073
 _MARGINS_IN: Final = {"left": 0.8, "bottom": 0.52, "top": 0.38, "key": 0.34}
+_PANEL_IN: Final = {1: 4.4, 2: 3.0}
 MAX_PANELS: Final = 6
 
 
@@ -111,7 +114,7 @@ def colours_of(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def new_figure(
-    titles: Sequence[str], labels: Iterable[str], *, width_in: float = 4.3, height_in: float = 3.3
+    titles: Sequence[str], labels: Iterable[str], *, height_in: float = 3.2
 ) -> tuple[Figure, list[Axes]]:
     """Panels in two columns with room for the labels at their right and a key below.
 
@@ -122,6 +125,7 @@ def new_figure(
     num_panels = len(titles)
     room = 0.35 + _CHARACTER_IN * max((len(label_text(label)) for label in labels), default=0)
     columns = min(num_panels, 2)
+    width_in = _PANEL_IN[columns]
     rows = math.ceil(num_panels / columns)
     cell_w = _MARGINS_IN["left"] + width_in + room
     top = _MARGINS_IN["top"] if any(titles) else 0.1

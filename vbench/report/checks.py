@@ -79,7 +79,7 @@ def _of_environments(records: Sequence[Record]) -> Iterator[Flag]:
     versions = Counter[str]()
     for record in records:
         environment = record.environment
-        if environment is None:
+        if environment is None or record.case.device == "meta":
             continue
         versions[environment.vbench] += 1
         software = (environment.torch, environment.driver or "", environment.git_commit or "")

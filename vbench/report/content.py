@@ -14,8 +14,9 @@ from vbench.report import provenance
 from vbench.report.checks import Flag, all_flags
 from vbench.report.comparisons import attribution_table, exponents_table, ratio_table
 from vbench.report.figures import Rendered
+from vbench.report.provenance import common_notes
 from vbench.report.sentences import headline
-from vbench.report.tables import Table, detail_table, main_table
+from vbench.report.tables import Table, detail_tables, main_tables
 
 KINDS_NOTE: Final = (
     "Measured numbers come from running the model, counted ones are exact without running it, "
@@ -53,11 +54,11 @@ def gather(
     """
     records = [record for run in runs for record in run.records]
     tables = (
-        main_table(frame),
+        *main_tables(frame),
         attribution_table(frame),
         ratio_table(frame),
         exponents_table(frame),
-        detail_table(frame),
+        *detail_tables(frame),
     )
     return Content(
         title=title,
@@ -75,7 +76,8 @@ def gather(
 def _has_content(table: Table) -> bool:
     """Whether it says more than which rows there are."""
     has_kinds = any(column.group for column in table.columns)
-    return bool(table.rows) and (has_kinds or table.name not in ("main", "details"))
+    is_of_points = table.name.startswith(("main", "details"))
+    return bool(table.rows) and (has_kinds or not is_of_points)
 
 
 def as_csv(table: Table) -> str:
@@ -94,7 +96,8 @@ def _csv_value(value: object) -> object:
 
 def protocol(content: Content) -> list[tuple[str, str]]:
     """How the numbers were taken, as (what, how)."""
-    cases = {record.case for run in content.runs for record in run.records}
+    records = [record for run in content.runs for record in run.records]
+    cases = {record.case for record in records}
     timings = sorted({_timing(case.timing) for case in cases})
     repeats = 1 + max((case.repeat for case in cases), default=0)
     return [
@@ -102,6 +105,7 @@ def protocol(content: Content) -> list[tuple[str, str]]:
         ("processes a point", str(repeats)),
         ("seeds", ", ".join(sorted({str(case.seed) for case in cases}))),
         ("clips", "random, already on the device: decoding and transfer are not timed"),
+        *((topic.replace("_", " "), note) for topic, note in common_notes(records).items()),
         ("rendered by", f"vbench {__version__}"),
     ]
 

@@ -1,9 +1,8 @@
 """Figures of lines: a quantity along one axis of the grid, a panel for each set of conditions."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,6 +12,8 @@ from vbench.report import canvas
 from vbench.report.plots import Drawing
 from vbench.report.series import FAILURES, Axis, Line, Panel
 from vbench.report.units import Scale, scale_for
+
+_LEAST_BAND: Final = 1.03
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,7 @@ def draw_curves(spec: Curves, panels: Sequence[Panel], frame: pd.DataFrame) -> D
         figure,
         (line.kind for line in every),
         (line.attention for line in every),
-        failed=any(line.failures for line in every),
+        failed=any(line.failures for line in every if line.kind != "counted"),
     )
     return Drawing(figure=figure, caption=caption(spec.about, [p for p, _ in drawn]))
 
@@ -73,6 +74,7 @@ def draw_panel(spec: Curves, axes: Axes, lines: Sequence[Line], colours: dict[st
     failures = {
         (x, colours[line.model], FAILURES.get(status, status))
         for line in lines
+        if line.kind != "counted"
         for x, status in line.failures
     }
     counts = [x for line in lines for x in line.x] + [x for x, _, _ in failures]
@@ -86,7 +88,7 @@ def draw_panel(spec: Curves, axes: Axes, lines: Sequence[Line], colours: dict[st
 def draw_line(axes: Axes, line: Line, scale: Scale, colour: str) -> None:
     """One line in its model's colour, with the interval of its medians as a band."""
     y = [value / scale.size for value in line.y]
-    if not any(map(math.isnan, line.low)):
+    if _is_visible(line):
         low, high = ([end / scale.size for end in ends] for ends in (line.low, line.high))
         axes.fill_between(line.x, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(
@@ -96,6 +98,12 @@ def draw_line(axes: Axes, line: Line, scale: Scale, colour: str) -> None:
         linestyle=canvas.DASHES.get(line.attention, "-"),
         **canvas.marker_of(line.kind, colour),
     )
+
+
+def _is_visible(line: Line) -> bool:
+    """Whether the intervals are known and wider than the line that runs through them."""
+    widths = [high / low for low, high in zip(line.low, line.high, strict=True) if low > 0]
+    return len(widths) == len(line.x) and max(widths) > _LEAST_BAND
 
 
 def ends_of(lines: Sequence[Line], scale: Scale, colours: dict[str, str]) -> list[canvas.End]:

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Final
 
 import matplotlib as mpl
@@ -13,12 +14,14 @@ from vbench.report import canvas
 from vbench.report.plots import PLOTS, Plot
 
 _DPI: Final = 144
+_PX_PER_PT: Final = 4 / 3
+_FONTS: Final = f"'{canvas.FONT}', Verdana, sans-serif"  # Verdana's letters are as wide
 _SHADES: Final = {
     canvas.INK: "var(--ink)",
     canvas.MUTED: "var(--muted)",
     canvas.GRID: "var(--grid)",
     canvas.PAPER: "var(--paper)",
-}
+} | {colour: f"var(--series-{i})" for i, colour in enumerate(canvas.COLOURS)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,27 +58,34 @@ def render(plot: Plot, frame: pd.DataFrame) -> Rendered:
         mpl.rcParams.update(canvas.STYLE)
         mpl.rcParams["svg.hashsalt"] = plot.name
         drawing = plot.draw(frame)
-        svg, png = io.BytesIO(), io.BytesIO()
-        drawing.figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        file, png = io.BytesIO(), io.BytesIO()
+        drawing.figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         drawing.figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    svg = file.getvalue().decode().replace(f"'{canvas.FONT}'", _FONTS)
     return Rendered(
         name=plot.name,
         title=plot.title,
         caption=drawing.caption,
-        svg=svg.getvalue(),
+        svg=svg.encode(),
         png=png.getvalue(),
-        inline=for_page(svg.getvalue().decode(), plot),
+        inline=for_page(svg, plot),
     )
 
 
 def for_page(svg: str, plot: Plot) -> str:
     """Strip what only a file needs, keep identifiers apart, and let the page choose the shades."""
     body = svg[svg.index("<svg") :]
+    head, _, body = body.partition(">")
+    width = re.search(r'width="([\d.]+)pt"', head)
+    view = re.search(r'viewBox="[^"]*"', head)
+    if width is None or view is None:
+        raise ValueError(f"no size in the SVG of: {plot.name}")
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
-    body = re.sub(r'\s(xmlns(:\w+)?|version|width|height)="[^"]*"', "", body, count=0)
     body = re.sub(r'\bid="', f'id="{plot.name}-', body)
     body = re.sub(r"url\(#", f"url(#{plot.name}-", body)
     body = re.sub(r'xlink:href="#', f'href="#{plot.name}-', body)
     for shade, variable in _SHADES.items():
         body = body.replace(shade, variable)
-    return body.replace("<svg", f'<svg role="img" aria-label="{plot.title}"', 1)
+    largest = f"max-width: {float(width[1]) * _PX_PER_PT:.0f}px"
+    label = escape(plot.title, quote=True)
+    return f'<svg {view[0]} style="{largest}" role="img" aria-label="{label}">{body}'

@@ -16,6 +16,8 @@ _CSP: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 )
 _LONG: Final = 40
+_LONG_TEXT: Final = 60
+_START: Final = ' class="start"'
 
 
 def page(content: Content) -> str:
@@ -107,7 +109,7 @@ def html_table(table: Table) -> str:
     starts = _group_starts(table)
     head = _group_row(table) + _header_row(table, starts)
     rows = "\n".join(
-        f"<tr>{''.join(_cell(cell, i in starts) for i, cell in enumerate(row))}</tr>"
+        f"<tr>{''.join(_cell(cell, starts_group=i in starts) for i, cell in enumerate(row))}</tr>"
         for row in table.rows
     )
     return f"<table>\n<thead>\n{head}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
@@ -130,22 +132,22 @@ def _group_row(table: Table) -> str:
 
 def _header_row(table: Table, starts: set[int]) -> str:
     cells = [
-        f'<th scope="col"{_class(i in starts)}>{text(column.header)}</th>'
+        f'<th scope="col"{_START if i in starts else ""}>{text(column.header)}</th>'
         for i, column in enumerate(table.columns)
     ]
     return f'<tr class="sortable">{"".join(cells)}</tr>\n'
 
 
-def _cell(cell: Cell, starts_group: bool) -> str:  # noqa: FBT001 - one flag of one cell
-    is_number = isinstance(cell.value, int | float)
-    key = f' data-value="{cell.value!r}"' if is_number else ""
-    classes = _class(starts_group, is_number)
-    return f"<td{classes}{key}>{text(cell.text)}</td>"
-
-
-def _class(starts_group: bool, is_number: bool = False) -> str:  # noqa: FBT001, FBT002
-    names = [*(["start"] if starts_group else []), *(["number"] if is_number else [])]
-    return f' class="{" ".join(names)}"' if names else ""
+def _cell(cell: Cell, *, starts_group: bool) -> str:
+    classes = ["start"] if starts_group else []
+    key = ""
+    if isinstance(cell.value, int | float):
+        classes.append("number")
+        key = f' data-value="{cell.value!r}"'
+    elif len(cell.text) > _LONG_TEXT:
+        classes.append("long")
+    css = f' class="{" ".join(classes)}"' if classes else ""
+    return f"<td{css}{key}>{text(cell.text)}</td>"
 
 
 def _provenance(content: Content) -> str:

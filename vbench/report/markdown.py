@@ -30,9 +30,14 @@ def table(content: Table) -> str:
         for column in content.columns
     ]
     rules = ["---:" if _is_number(cells) else "---" for cells in zip(*content.rows, strict=True)]
-    rows = [[escape(cell.text) for cell in row] for row in content.rows]
+    rows = [[_shown(cell) for cell in row] for row in content.rows]
     lines = [headers, rules, *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _shown(cell: Cell) -> str:
+    """A number's text is our own; any other may come from a record."""
+    return escape(cell.text) if isinstance(cell.value, str | None) else cell.text
 
 
 def _is_number(cells: Iterable[Cell]) -> bool:

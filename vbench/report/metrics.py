@@ -15,6 +15,7 @@ HEADLINE: Final = (
     "estimated_latency_s",
     "estimated_throughput_clips_per_s",
     "estimated_peak_bytes",
+    "estimated_activation_bytes",
     "params",
     "macs_per_clip",
 )

@@ -89,42 +89,53 @@ def _read_spec(path: Path) -> str | None:
 
 def cases_table(records: Iterable[Record]) -> Table:
     """Every case, failures with their reason."""
-    rows = [_case_row(record) for record, _ in latest(records)]
-    headers = [
-        "case",
-        "repeat",
-        "device",
-        "status",
-        "reason",
-        "metrics",
-        "took (s)",
-        "started (UTC)",
-        "run",
-        "case id",
-        "notes",
-    ]
-    endings = Counter(record.status for record, _ in latest(records))
-    note = ", ".join(
-        f"{count} {FAILURES.get(status, status)}" for status, count in sorted(endings.items())
+    kept = [record for record, _ in latest(records)]
+    common = common_notes(kept)
+    repeats = any(record.case.repeat for record in kept)
+    headers = ["case", *(["process"] if repeats else []), "device", "status", "reason"]
+    headers += ["took (s)", "started (UTC)", "run", "case id", "notes"]
+    endings = Counter(record.status for record in kept)
+    counts = (f"{n} {FAILURES.get(status, status)}" for status, n in sorted(endings.items()))
+    rows = [_case_row(record, common, with_repeat=repeats) for record in kept]
+    return from_headers("cases", "Every case", headers, rows, note=", ".join(counts))
+
+
+def _case_row(record: Record, common: dict[str, str], *, with_repeat: bool) -> tuple[Cell, ...]:
+    notes = "; ".join(
+        f"{plain(topic)}: {plain(note)}"
+        for topic, note in record.notes.items()
+        if topic not in common and not _is_data(note)
     )
-    return from_headers("cases", "Every case", headers, rows, note=note)
-
-
-def _case_row(record: Record) -> tuple[Cell, ...]:
-    notes = "; ".join(f"{plain(topic)}: {plain(note)}" for topic, note in record.notes.items())
     return (
         text(case_label(record)),
-        Cell(f"{record.case.repeat}", record.case.repeat),
+        *([Cell(f"{record.case.repeat}", record.case.repeat)] if with_repeat else []),
         text(plain(record.case.device)),
         text(FAILURES.get(record.status, record.status)),
         text(plain(record.error or "")),
-        Cell(f"{len(record.measurements)}", len(record.measurements)),
         Cell(number(record.duration_s), record.duration_s),
         text(plain(record.started_at_utc)),
         text(plain(record.run_id)),
         text(plain(record.case_id)),
         text(notes),
     )
+
+
+def common_notes(records: Iterable[Record]) -> dict[str, str]:
+    """Notes that say the same wherever they stand, by topic: they are told once."""
+    said: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        for topic, note in record.notes.items():
+            said[topic].append(note)
+    return {
+        topic: plain(notes[0])
+        for topic, notes in said.items()
+        if len(notes) > 1 and len(set(notes)) == 1 and not _is_data(notes[0])
+    }
+
+
+def _is_data(note: str) -> bool:
+    """Whether a note is JSON for a program and not words."""
+    return note.startswith(("{", "["))
 
 
 def case_label(record: Record) -> str:

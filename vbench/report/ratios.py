@@ -198,7 +198,8 @@ def _preference(corners: _Corners, quantity: Quantity) -> tuple[bool | int, ...]
     at_claim, is_measured = corners.num_frames == published.CLAIM_FRAMES, corners.kind == "measured"
     first = (at_claim, is_measured) if quantity == "memory" else (is_measured, at_claim)
     precision = (bool(row["autocast"]), row["precision"] == "bf16")
-    return (*like_published, *first, *precision, corners.num_frames)
+    largest = corners.panel.rows["batch_size"].max()
+    return (*like_published, *first, *precision, corners.num_frames, int(largest))
 
 
 def _explain(ordered: Sequence[_Corners], quantity: Quantity) -> Attribution:

@@ -4,7 +4,7 @@ A column belongs to one kind of number: measured, estimated, counted or publishe
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -87,17 +87,36 @@ def integer(value: int) -> Cell:
     return Cell(f"{value}", value)
 
 
-def main_table(frame: pd.DataFrame) -> Table:
-    """The chosen metrics of every point, by kind, beside what was published of the same point."""
-    shown = [metric for metric in HEADLINE if (frame["metric"] == metric).any()]
-    table = _by_point(frame, shown, name="main", title="Results")
-    return _with_published(table, frame)
+def main_tables(frame: pd.DataFrame) -> list[Table]:
+    """The chosen metrics of every point by kind, beside what was published; one a device."""
+    return [
+        _with_published(_by_point(rows, _headline(rows), name=f"main{ending}", title=title), rows)
+        for title, ending, rows in _by_place(frame, "Results")
+    ]
 
 
-def detail_table(frame: pd.DataFrame) -> Table:
-    """Every metric that the main table leaves out, known or not."""
-    rest = set(frame["metric"].dropna()) - set(HEADLINE)
-    return _by_point(frame, sorted(rest, key=order_of), name="details", title="All other metrics")
+def detail_tables(frame: pd.DataFrame) -> list[Table]:
+    """Every metric that the main tables leave out, known or not; one a device."""
+    tables = []
+    for title, ending, rows in _by_place(frame, "All other metrics"):
+        rest = set(rows["metric"].dropna()) - set(_headline(rows))
+        ordered = sorted(rest, key=order_of)
+        tables.append(_by_point(rows, ordered, name=f"details{ending}", title=title))
+    return tables
+
+
+def _headline(rows: pd.DataFrame) -> list[str]:
+    """Metrics of the main table: activation memory stands only beside what it estimates."""
+    here = set(rows["metric"].dropna())
+    beside = "peak_rss_growth_bytes" in here
+    return [m for m in HEADLINE if m in here and (beside or m != "estimated_activation_bytes")]
+
+
+def _by_place(frame: pd.DataFrame, title: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    places = list(dict.fromkeys(frame["place"]))
+    for i, place in enumerate(places, start=1):
+        ending = f"_{i}" if len(places) > 1 else ""
+        yield f"{title}: {place}", ending, frame[frame["place"] == place]
 
 
 def _by_point(frame: pd.DataFrame, metrics: Sequence[str], *, name: str, title: str) -> Table:
@@ -125,7 +144,7 @@ def _by_point(frame: pd.DataFrame, metrics: Sequence[str], *, name: str, title: 
         title=title,
         columns=tuple(columns),
         rows=tuple(tuple(row) for row in cells),
-        note=common_conditions(every),
+        note=f"All rows: {common_conditions(every)}",
     )
 
 

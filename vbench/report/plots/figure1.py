@@ -65,8 +65,7 @@ def figure1(frame: pd.DataFrame) -> Drawing:
             f"Throughput; claimed: {times(published.CLAIMED_THROUGHPUT_RATIO)}x higher",
         ],
         labels,
-        width_in=3.5,
-        height_in=3.9,
+        height_in=3.7,
     )
     points = published.figure1()
     scaled = points.assign(y=points["memory_per_clip_bytes"] * _BATCH / _GIB)
@@ -201,7 +200,7 @@ def _claim(axes: Axes, points: pd.DataFrame, ratio: float) -> None:
 
 
 def _caption(chosen: dict[Kind, Panel]) -> str:
-    ours = "; ".join(f"{kind}: {panel.conditions}" for kind, panel in chosen.items())
+    ours = ". ".join(f"{kind.capitalize()}: {panel.conditions}" for kind, panel in chosen.items())
     return (
         "Peak memory is that of the allocator, scaled to 128 clips with the weights counted once. "
         f"Materialised attention writes its whole matrix, fused attention does not. {ours}. "
