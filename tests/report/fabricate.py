@@ -1,8 +1,5 @@
 """Records made up for tests of the report: known numbers, no model run."""
 
-from pathlib import Path
-from typing import Any
-
 import msgspec
 
 from vbench import __version__
@@ -26,20 +23,12 @@ KIND_OF = {
 }
 
 
-def environment(device_name=GPU, **changes) -> Environment:
-    return Environment(
-        **{
-            "vbench": __version__,
-            "torch": "2.13.0",
-            "python": "3.11.7",
-            "device_name": device_name,
-            "git_commit": "0123456789ab",
-            **changes,
-        }
-    )
+def environment(device_name=GPU, **changes):
+    known = {"torch": "2.13.0", "python": "3.11.7", "git_commit": "0123456789ab"}
+    return Environment(**{"vbench": __version__, "device_name": device_name, **known, **changes})
 
 
-def record(model="tiny", num_frames=8, metrics=None, *, size=224, **changes: Any) -> Record:
+def record(model="tiny", num_frames=8, metrics=None, *, size=224, **changes):
     """A record of one case; `metrics` maps names to a value or to samples."""
     case_fields = {key: changes.pop(key) for key in list(changes) if key in Case.__struct_fields__}
     case = Case(
@@ -71,7 +60,7 @@ def record(model="tiny", num_frames=8, metrics=None, *, size=224, **changes: Any
     )
 
 
-def write_run(folder: Path, records, *, spec='name = "run"\nmodels = ["tiny"]\n', tail=b"") -> Path:
+def write_run(folder, records, *, spec='name = "run"\nmodels = ["tiny"]\n', tail=b""):
     folder.mkdir(parents=True, exist_ok=True)
     lines = b"".join(msgspec.json.encode(one) + b"\n" for one in records)
     (folder / store.RECORDS_FILE).write_bytes(lines + tail)
@@ -98,7 +87,7 @@ FIGURE1_CLIPS_PER_S = {
 }
 
 
-def figure1_records(*, batch_size=128, frames=FRAMES, device="meta", **changes) -> list[Record]:
+def figure1_records(*, batch_size=128, frames=FRAMES, device="meta", **changes):
     """Estimates of the models of VideoMamba's Figure 1."""
     records = []
     for (model, attention), memory in FIGURE1_MIB.items():

@@ -24,16 +24,9 @@ GRID: Final = "#e3e6ea"
 PAPER: Final = "#ffffff"
 PUBLISHED: Final = "#858c98"
 FONT: Final = "DejaVu Sans"
-COLOURS: Final = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-    "#882255",
-    "#999933",
-)
+BLUE, VERMILION, GREEN, PINK = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+ORANGE, SKY, WINE, OLIVE = "#e69f00", "#56b4e9", "#882255", "#999933"
+COLOURS: Final = (BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, WINE, OLIVE)
 DASHES: Final[dict[str, Any]] = {
     "none": "-",
     "sdpa": "-",
@@ -228,7 +221,8 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
     ]
     order = sorted(range(len(ends)), key=lambda i: points[i][1])
     wanted = [points[i][1] * height_pt for i in order]
-    placed = spread(wanted, gap=_LABEL_GAP_PT, low=0.0, high=height_pt)
+    gap = min(_LABEL_GAP_PT, height_pt / max(len(ends) - 1, 1))
+    placed = spread(wanted, gap=gap, low=0.0, high=height_pt)
     for i, y_pt in zip(order, placed, strict=True):
         x, y = points[i]
         axes.plot(
@@ -246,7 +240,7 @@ def label_ends(axes: Axes, ends: Sequence[End]) -> None:
             label_text(ends[i].text),
             transform=axes.transAxes,
             color=ends[i].colour,
-            fontsize=LABEL_SIZE,
+            fontsize=min(LABEL_SIZE, 0.75 * gap),
             va="center",
         )
 

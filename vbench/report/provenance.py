@@ -121,15 +121,17 @@ def _case_row(record: Record, common: dict[str, str], *, with_repeat: bool) -> t
 
 
 def common_notes(records: Iterable[Record]) -> dict[str, str]:
-    """Notes that say the same wherever they stand, by topic: they are told once."""
+    """Notes that most records carry and that all say the same, by topic: they are told once."""
     said: dict[str, list[str]] = defaultdict(list)
+    total = 0
     for record in records:
+        total += 1
         for topic, note in record.notes.items():
             said[topic].append(note)
     return {
         topic: plain(notes[0])
         for topic, notes in said.items()
-        if len(notes) > 1 and len(set(notes)) == 1 and not _is_data(notes[0])
+        if 2 * len(notes) > total > 1 and len(set(notes)) == 1 and not _is_data(notes[0])
     }
 
 

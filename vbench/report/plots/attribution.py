@@ -17,11 +17,11 @@ _QUANTITIES: Final[dict[Quantity, tuple[str, float]]] = {
     "time": ("time a clip over VideoMamba-Ti's", published.CLAIMED_THROUGHPUT_RATIO),
 }
 _COLOURS: Final = {
-    "VideoMamba-Ti": "#0072b2",
-    "divided": "#009e73",
-    "fused": "#d55e00",
+    "VideoMamba-Ti": canvas.BLUE,
+    "divided": canvas.GREEN,
+    "fused": canvas.VERMILION,
 }
-_OTHER: Final = "#cc79a7"
+_OTHER: Final = canvas.PINK
 _LEFT_IN, _WIDTH_IN, _ROW_IN = 3.1, 5.6, 0.27
 
 

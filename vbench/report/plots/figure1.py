@@ -26,9 +26,9 @@ _MEMORY: Final[dict[Kind, str]] = {
 }
 _KERNELS: Final = {"eager": ", materialised", "none": ""}
 _COLOURS: Final = {
-    published.BASELINE: "#d55e00",
-    published.DIVIDED: "#009e73",
-    published.CHALLENGER: "#0072b2",
+    published.BASELINE: canvas.VERMILION,
+    published.DIVIDED: canvas.GREEN,
+    published.CHALLENGER: canvas.BLUE,
 }
 
 
@@ -150,7 +150,7 @@ def _draw(axes: Axes, traces: list[_Trace], points: pd.DataFrame, label: str) ->
     values = [*(value for trace in traces for value in trace.y), *points["y"]]
     canvas.log_axis(axes, values, label)
     canvas.count_axis(axes, (8, 16, 32, 64), "frames a clip")
-    ends = {trace.label: trace for trace in traces}
+    ends = {trace.label: trace for trace in sorted(traces, key=lambda trace: trace.line.x[-1])}
     labels = [
         canvas.End(x=trace.line.x[-1], y=trace.y[-1], text=text, colour=trace.colour)
         for text, trace in ends.items()
