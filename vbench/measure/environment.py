@@ -80,6 +80,7 @@ def git_commit() -> str | None:
     return described.stdout.strip() or None
 
 
+@functools.cache
 def package_version(distribution: str) -> str | None:
     """Installed version of a distribution, or None."""
     try:

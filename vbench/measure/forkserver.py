@@ -44,10 +44,11 @@ def main() -> None:
     processes.die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to handle
     connection = socket.socket(fileno=int(sys.argv[1]))
-    from vbench.measure import worker  # imports torch, before the first fork
+    from vbench.measure import environment, worker  # imports torch, before the first fork
     from vbench.measure.probes import PROBES
 
     list(PROBES)  # imports every probe
+    environment.capture("meta")  # what does not change is remembered, and so inherited
     share_memory()
     is_warm = False
     with connection, connection.makefile("rwb") as stream:
