@@ -58,7 +58,7 @@ def backward(
             for k, inside, read in overlaps:
                 grad_taps[g, k] += (grad_y[:, inside] * x[:, read]).sum((0, 1))
                 grad_x[:, read].addcmul_(grad_y[:, inside], taps[g, k])
-    grad_weight = grad_taps.transpose(1, 2).to(weight.dtype, memory_format=torch.contiguous_format)
+    grad_weight = grad_taps.transpose(1, 2).to(weight.dtype).contiguous()
     grad_bias = x.new_empty(0) if bias is None else grad_shift.to(bias.dtype)
     return grad_x.to(x.dtype), grad_weight, grad_bias
 

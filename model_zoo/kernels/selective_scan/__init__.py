@@ -150,9 +150,7 @@ def _on_cuda(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Ten
     from model_zoo.kernels.selective_scan import triton
 
     with torch.cuda.device_of(operands[0]):
-        return triton.forward(
-            ScanInputs(*operands, **options), checkpoint_steps=checkpoint_steps
-        )
+        return triton.forward(ScanInputs(*operands, **options), checkpoint_steps=checkpoint_steps)
 
 
 def _on_cuda_backward(
@@ -184,12 +182,15 @@ def _save(
     if keyword_only_inputs["checkpoint_steps"] < 1:
         raise RuntimeError("checkpoint_steps must be at least 1 for a scan to be differentiated")
     ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(output[1])
     ctx.save_for_backward(*inputs, output[1])
     ctx.options = keyword_only_inputs
 
 
-def _differentiate(ctx: Any, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
     *operands, checkpoints = ctx.saved_tensors
+    if grad is None:
+        return (None,) * len(operands)
     gradients = torch.ops.model_zoo.selective_scan_backward(
         grad, *operands, checkpoints, **ctx.options
     )

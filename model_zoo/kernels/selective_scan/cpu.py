@@ -9,6 +9,7 @@ state is (T, R, N, E): channels last, so that every pass is contiguous. Nothing 
 CPUs: it is also what CUDA falls back to without Triton.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Self
@@ -30,7 +31,7 @@ def forward(inputs: ScanInputs, *, checkpoint_steps: int) -> tuple[Tensor, Tenso
     y = inputs.u.new_empty(batch, length, channels)
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
     num_rows = min(MAX_ROWS, batch)
-    num_steps = CHUNK_TOKENS // num_rows
+    num_steps = math.gcd(CHUNK_TOKENS // num_rows, checkpoint_steps)  # of 0 and n it is n
     buffers = checkpoints.new_empty(2, num_steps, num_rows, inputs.num_states, channels)
     for g, is_reversed in enumerate(inputs.reverse):
         direction = Direction.of(inputs, g)

@@ -130,7 +130,7 @@ class Gradients:
 
     def as_results(self, inputs: ScanInputs) -> tuple[Tensor, ...]:
         """One a differentiable operand, in its type and the schema's order; empty if it is None."""
-        A = self.A.transpose(1, 2).to(inputs.A.dtype, memory_format=torch.contiguous_format)
+        A = self.A.transpose(1, 2).to(inputs.A.dtype).contiguous()
         optional = (
             self.u.new_empty(0) if operand is None else gradient.to(operand.dtype)
             for operand, gradient in (
