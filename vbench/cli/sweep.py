@@ -137,34 +137,35 @@ def print_plan(cases: list[Case], *, json: bool) -> None:
     console.table(f"{len(rows)} points", ("case", "point", "device"), rows)
 
 
+COLUMNS = {
+    "latency measured": ("latency a batch", "measured"),
+    "clips/s measured": ("throughput", "measured"),
+    "memory measured": ("peak memory allocated", "measured"),
+    "resident growth measured": ("resident memory grown in a step", "measured"),
+    "latency estimated": ("latency a batch", "estimated"),
+    "clips/s estimated": ("throughput", "estimated"),
+    "memory estimated": ("peak memory allocated", "estimated"),
+    "MACs a clip counted": ("MACs a clip, exact", "counted"),
+}
+
+
 def print_records(records: list[Record]) -> None:
-    """A line a point: what was measured and what was estimated in columns of their own."""
-    columns = (
-        "point",
-        "status",
-        "latency measured",
-        "clips/s measured",
-        "memory measured",
-        "memory estimated",
-        "latency estimated",
-        "MACs a clip",
-    )
-    wanted = (
-        ("latency a batch", "measured"),
-        ("throughput", "measured"),
-        ("peak memory allocated", "measured"),
-        ("peak memory allocated", "estimated"),
-        ("latency a batch", "estimated"),
-        ("MACs a clip, exact", "counted"),
-    )
-    rows = []
-    for record in records:
-        found: dict[tuple[str, str], str] = {
-            (row.quantity, row.kind): row.text for row in summary.rows(record)
-        }
-        status = record.status if record.status == "ok" else f"{record.status}: {record.error}"
-        rows.append([str(record.case), status, *(found.get(key, "") for key in wanted)])
-    console.table(f"{len(rows)} points", columns, rows)
+    """A line a point, a column a quantity and kind; columns that no point fills are left out."""
+    found = [
+        {(row.quantity, str(row.kind)): row.text for row in summary.rows(record)}
+        for record in records
+    ]
+    heads = [head for head, key in COLUMNS.items() if any(key in rows for rows in found)]
+    lines = [
+        [
+            str(record.case),
+            record.batch_size,
+            record.status if record.status == "ok" else f"{record.status}: {record.error}",
+            *(rows.get(COLUMNS[head], "") for head in heads),
+        ]
+        for record, rows in zip(records, found, strict=True)
+    ]
+    console.table(f"{len(lines)} points", ("point", "batch", "status", *heads), lines)
 
 
 def fail_unless_all_ok(records: list[Record]) -> None:
