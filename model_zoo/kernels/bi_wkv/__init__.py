@@ -10,6 +10,7 @@ little: across their internal chunks of tokens they decay by |t - i| instead of 
 Safe from overflow and underflow in float32 while T |w| and the bonus stay below about 80.
 """
 
+import functools
 import importlib.util
 from collections.abc import Sequence
 from typing import Any, Final
@@ -59,8 +60,12 @@ def bi_wkv(k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
 
 def implementation(device: torch.device | str) -> str:
     """Name of the form that runs on `device`, for records: ``triton`` or ``chunked``."""
-    is_cuda = torch.device(device).type == "cuda"
-    return "triton" if is_cuda and importlib.util.find_spec("triton") else "chunked"
+    return "triton" if torch.device(device).type == "cuda" and _has_triton() else "chunked"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 # The operator. A Library costs a few microseconds a call less than `torch.library.custom_op`.
@@ -68,25 +73,26 @@ _OPERANDS: Final = "Tensor k, Tensor v, Tensor decay, Tensor bonus"
 _LIBRARY: Final = torch.library.Library("model_zoo", "FRAGMENT")
 _LIBRARY.define(f"bi_wkv({_OPERANDS}) -> Tensor")
 _LIBRARY.define(
-    f"bi_wkv_backward(Tensor grad, {_OPERANDS})"
-    " -> (Tensor k, Tensor v, Tensor decay, Tensor bonus)"
+    f"bi_wkv_backward(Tensor grad, {_OPERANDS}) -> (Tensor k, Tensor v, Tensor decay, Tensor bonus)"
 )
 
 
-def _forward_on_cuda(*operands: Tensor) -> Tensor:
-    if implementation("cuda") == "chunked":
-        return cpu.forward(*operands)
+def _on_cuda(k: Tensor, *operands: Tensor) -> Tensor:
+    if not _has_triton():
+        return cpu.forward(k, *operands)
     from model_zoo.kernels.bi_wkv import triton
 
-    return triton.forward(*operands)
+    with torch.cuda.device_of(k):
+        return triton.forward(k, *operands)
 
 
-def _backward_on_cuda(*operands: Tensor) -> tuple[Tensor, ...]:
-    if implementation("cuda") == "chunked":
-        return cpu.backward(*operands)
+def _on_cuda_backward(grad: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
+    if not _has_triton():
+        return cpu.backward(grad, *operands)
     from model_zoo.kernels.bi_wkv import triton
 
-    return triton.backward(*operands)
+    with torch.cuda.device_of(grad):
+        return triton.backward(grad, *operands)
 
 
 def _fake(k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
@@ -122,8 +128,8 @@ def _count_backward(
 
 _LIBRARY.impl("bi_wkv", cpu.forward, "CPU")
 _LIBRARY.impl("bi_wkv_backward", cpu.backward, "CPU")
-_LIBRARY.impl("bi_wkv", _forward_on_cuda, "CUDA")
-_LIBRARY.impl("bi_wkv_backward", _backward_on_cuda, "CUDA")
+_LIBRARY.impl("bi_wkv", _on_cuda, "CUDA")
+_LIBRARY.impl("bi_wkv_backward", _on_cuda_backward, "CUDA")
 torch.library.register_fake("model_zoo::bi_wkv", _fake, lib=_LIBRARY)
 torch.library.register_fake("model_zoo::bi_wkv_backward", _fake_backward, lib=_LIBRARY)
 torch.library.register_autograd(

@@ -36,7 +36,7 @@ def forward(k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
     before, after = exclusive_scans(x, torch.exp(-decay.to(dtype)))
     total = before.add_(after).addcmul_(x, torch.exp(bonus.to(dtype)))
     y = total[:, :num_rows].div_(total[:, num_rows:])  # (T, B, C)
-    return y.transpose(0, 1).to(v.dtype, memory_format=torch.contiguous_format)
+    return y.transpose(0, 1).to(v.dtype).contiguous()
 
 
 def backward(
@@ -71,8 +71,8 @@ def backward(
     grad_decay = -ratio * (before * grad_after + after * grad_before).sum((0, 1))
     grad_bonus = own * (x * grad_total).sum((0, 1))
     return (
-        grad_k.to(k.dtype, memory_format=torch.contiguous_format),
-        grad_v.to(v.dtype, memory_format=torch.contiguous_format),
+        grad_k.to(k.dtype).contiguous(),
+        grad_v.to(v.dtype).contiguous(),
         grad_decay.to(decay.dtype),
         grad_bonus.to(bonus.dtype),
     )

@@ -115,9 +115,7 @@ def _run(
 
 
 @triton.jit
-def weighted(
-    k, v, largest, at, plane, inside, FROM_KEYS: tl.constexpr, IS_FLOAT64: tl.constexpr
-):
+def weighted(k, v, largest, at, plane, inside, FROM_KEYS: tl.constexpr, IS_FLOAT64: tl.constexpr):
     """Weighted value and weight of a token, from key and value or from two planes of `k`."""
     ACC: tl.constexpr = tl.float64 if IS_FLOAT64 else tl.float32
     if FROM_KEYS:
@@ -214,7 +212,7 @@ def scan_kernel(
     own_weight = tl.zeros([BLOCK_C], ACC)
     if FROM_KEYS:
         top = tl.load(largest + b * channels + c, mask=inside, other=0.0).to(ACC)
-        own_weight = tl.load(own + c, mask=inside, other=0.0)
+        own_weight = tl.load(own + c, mask=inside, other=1.0)  # no 0 / 0 outside
 
     across = tl.load(chunk_ratio + c, mask=inside, other=0.0)
     quantity = tl.num_programs(2) * num_chunks * channels
