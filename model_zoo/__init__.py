@@ -1,6 +1,6 @@
 """Video architectures in plain PyTorch, faithful to their official checkpoints.
 
-Importing this package, `list_models` and `model_entry` do not import torch.
+Importing this package, `list_models`, `model_entry` and `published` do not import torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from model_zoo._errors import (
     UnsupportedInputError,
     ZooError,
 )
+from model_zoo._published import PublishedNumber, published
 from model_zoo._registry import (
     ATTENTIONS,
     ModelEntry,
@@ -31,6 +32,7 @@ __all__ = [
     "MissingLibraryError",
     "ModelEntry",
     "Options",
+    "PublishedNumber",
     "UnknownModelError",
     "UnsupportedInputError",
     "ZooError",
@@ -38,6 +40,7 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "model_entry",
+    "published",
 ]
 
 
