@@ -14,15 +14,15 @@ from typing import Any, Final
 from torch import Tensor, nn
 
 from model_zoo._errors import CheckpointError
-from model_zoo.weights import keymaps
-from model_zoo.weights.keymaps import Conversion
-from model_zoo.weights.reading import read
-from model_zoo.weights.released import (
+from model_zoo._released import (
     ReleasedCheckpoint,
     checkpoints,
     hint_from_name,
     released_checkpoints,
 )
+from model_zoo.weights import keymaps
+from model_zoo.weights.keymaps import Conversion
+from model_zoo.weights.reading import read
 from model_zoo.weights.unwrap import unwrap
 
 __all__ = [
@@ -79,7 +79,7 @@ def load_checkpoint(
     if any(tensor.is_meta for tensor in own.values()):
         raise CheckpointError(
             "a model on the meta device holds no values to load into",
-            hint="build it on a device, or call `model.to_empty(device=...)` first",
+            hint="build it on a device; `to_empty` would leave computed tables unset",
         )
     if isinstance(source, Mapping) and expected_sha256 is not None:
         raise CheckpointError("only a file has a SHA-256, not a mapping")
