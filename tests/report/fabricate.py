@@ -15,12 +15,13 @@ from vbench.core.types import (
 
 GPU = "NVIDIA H100 80GB HBM3"
 MIB = 2**20
-KIND_OF = {
-    "params": "counted",
-    "params_bytes": "counted",
-    "macs": "counted",
-    "fvcore_macs": "counted",
-}
+COUNTED = ("params", "params_bytes", "macs", "scan_macs", "fvcore_macs")
+
+
+def kind_of(metric):
+    if metric in COUNTED:
+        return "counted"
+    return "estimated" if metric.startswith("estimated") else "measured"
 
 
 def environment(device_name=GPU, **changes):
@@ -39,7 +40,7 @@ def record(model="tiny", num_frames=8, metrics=None, *, size=224, **changes):
     measurements = tuple(
         Measurement(
             metric=metric,
-            kind=KIND_OF.get(metric, "estimated" if metric.startswith("estimated") else "measured"),
+            kind=kind_of(metric),
             values=tuple(values) if isinstance(values, list | tuple) else (values,),
         )
         for metric, values in (metrics or {}).items()

@@ -176,7 +176,7 @@ def _remove_stale(out_dir: Path, *, keep: Iterable[str]) -> None:
     """Remove what an earlier report lists as its own, never anything outside its folder."""
     try:
         earlier = msgspec.toml.decode((out_dir / MANIFEST).read_bytes(), type=_Manifest)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return
     except OSError as error:
         raise StoreError(f"cannot read {out_dir / MANIFEST}: {error.strerror}") from None

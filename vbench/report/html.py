@@ -9,7 +9,7 @@ from typing import Final
 from vbench.report.content import KINDS_NOTE, Content, protocol
 from vbench.report.figures import Rendered
 from vbench.report.provenance import Run
-from vbench.report.tables import Cell, Table
+from vbench.report.tables import Cell, Table, without_empty_columns
 from vbench.report.units import plain
 
 _CSP: Final = (
@@ -106,6 +106,7 @@ def _table_section(table: Table) -> str:
 
 def html_table(table: Table) -> str:
     """Render a table, its columns under the kind of their numbers."""
+    table = without_empty_columns(table)
     starts = _group_starts(table)
     head = _group_row(table) + _header_row(table, starts)
     rows = "\n".join(

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from vbench.report.tables import Cell, Table
+from vbench.report.tables import Cell, Table, without_empty_columns
 from vbench.report.units import plain
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~#!])")
@@ -25,6 +25,7 @@ def table(content: Table) -> str:
     """Render a table; a column's kind stands in its header, numbers to the right."""
     if not content.rows:
         return ""
+    content = without_empty_columns(content)
     headers = [
         f"{escape(column.header)} ({column.group})" if column.group else escape(column.header)
         for column in content.columns

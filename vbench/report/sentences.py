@@ -44,6 +44,8 @@ def headline(frame: pd.DataFrame) -> list[str]:
 
 
 def _nothing_finished(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return "There are no records."
     endings = Counter(points(frame)["status"])
     counts = ", ".join(f"{n} {FAILURES.get(status, status)}" for status, n in endings.items())
     return f"None of {len(points(frame))} points finished: {counts}."

@@ -5,7 +5,7 @@ A column belongs to one kind of number: measured, estimated, counted or publishe
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pandas as pd
@@ -80,6 +80,18 @@ def from_headers(
         for header in headers
     )
     return Table(name=name, title=title, columns=tuple(columns), rows=tuple(rows), note=note)
+
+
+def without_empty_columns(table: Table) -> Table:
+    """Leave out columns that say nothing in any row."""
+    kept = [
+        i for i in range(len(table.columns)) if not table.rows or any(r[i].text for r in table.rows)
+    ]
+    return replace(
+        table,
+        columns=tuple(table.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in table.rows),
+    )
 
 
 def integer(value: int) -> Cell:
