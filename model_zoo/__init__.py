@@ -21,6 +21,7 @@ from model_zoo._registry import (
     list_models,
     model_entry,
 )
+from model_zoo._released import ReleasedCheckpoint, released_checkpoints
 
 if TYPE_CHECKING:
     from model_zoo.weights import LoadReport, load_checkpoint
@@ -33,6 +34,7 @@ __all__ = [
     "ModelEntry",
     "Options",
     "PublishedNumber",
+    "ReleasedCheckpoint",
     "UnknownModelError",
     "UnsupportedInputError",
     "ZooError",
@@ -41,6 +43,7 @@ __all__ = [
     "load_checkpoint",
     "model_entry",
     "published",
+    "released_checkpoints",
 ]
 
 

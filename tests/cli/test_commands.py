@@ -1,4 +1,4 @@
-"""Commands as a user meets them: data on stdout, errors on stderr, exit codes that mean something."""
+"""Commands as a user meets them: data on stdout, errors on stderr, telling exit codes."""
 
 import json
 import os
@@ -20,9 +20,42 @@ def test_models_are_listed_whole_in_a_pipe():
     assert done.stderr == ""
 
 
-def test_show_tells_where_a_model_comes_from():
-    facts = dict(line.split("\t") for line in vbench("show", "videomamba_tiny").stdout.splitlines())
-    assert facts["paper"] == "arXiv:2403.06977"
+def sections(text: str) -> list[list[dict[str, str]]]:
+    """Tables of a pipe, which an empty line tells apart, as a list of rows each."""
+    tables = [block.split("\n") for block in text.rstrip("\n").split("\n\n")]
+    return [
+        [dict(zip(head.split("\t"), line.split("\t"), strict=True)) for line in lines]
+        for head, *lines in tables
+    ]
+
+
+def test_show_tells_where_a_model_comes_from_and_what_was_printed_and_released():
+    facts, published, released = sections(vbench("show", "timesformer_base").stdout)
+    assert {"fact": "paper", "value": "arXiv:2102.05095"} in facts
+    counts = {(r["frames"], r["px"], r["published"]) for r in published if r["metric"] == "macs"}
+    assert ("8", "224", "196 G") in counts
+    assert all(row["source"] for row in published)
+    assert "TimeSformer_divST_8x32_224_K400.pyth" in {row["file"] for row in released}
+    assert all(row["licence"] for row in released)
+
+
+def test_show_of_a_family_lists_its_variants():
+    _, variants, *_ = sections(vbench("show", "timesformer").stdout)
+    by_name = {row["model"]: row for row in variants}
+    assert by_name["timesformer_base"]["parameters published"] == "121.4 M, 122 M"
+    assert by_name["timesformer_hr"]["clip"] == "16 frames of 448x448"
+
+
+def test_show_as_json_holds_values_in_base_units():
+    shown = json.loads(vbench("show", "timesformer_base", "--json").stdout)
+    printed = {row["printed"]: row["value"] for row in shown["published"]}
+    assert printed["0.59 T"] == pytest.approx(0.59e12)
+    assert shown["checkpoints"][0]["variant"] == "timesformer_base"
+
+
+def test_second_hand_numbers_are_never_shown_as_published():
+    shown = vbench("show", "lcr")
+    assert "90.83" not in shown.stdout
 
 
 @pytest.mark.parametrize(
@@ -70,6 +103,8 @@ def test_profile_on_meta_prints_a_card_with_a_column_a_kind():
     assert rows["peak memory allocated"]["measured"] == ""
     assert rows["peak memory allocated"][gpu].endswith("MiB")
     assert rows["latency a batch"][gpu]
+    assert rows["parameters"]["published"].startswith("7 M (")
+    assert rows["MACs a clip, exact"]["published"] == "9 G (arXiv:2403.06977)"
 
 
 def test_profile_as_json_is_one_document_on_stdout():

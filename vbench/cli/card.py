@@ -4,11 +4,18 @@ from typing import Any
 
 import msgspec
 
+import model_zoo
 from vbench.cli import console
 from vbench.core import summary
-from vbench.core.types import SCHEMA_VERSION, Record
+from vbench.core.types import SCHEMA_VERSION, Case, Record
 
 KINDS = ("measured", "counted", "estimated")
+PRINTED = {
+    "params": "parameters",
+    "trainable_params": "parameters trained",
+    "macs": "MACs a clip, exact",
+    "macs_per_video": "MACs a clip, exact",
+}
 
 
 def show(record: Record) -> None:
@@ -51,8 +58,27 @@ def cells(record: Record) -> list[list[str]]:
 
 
 def published(record: Record) -> dict[str, str]:
-    """What papers and official model zoos print for this variant at this clip."""
-    return {}
+    """What papers and official model zoos print for this variant at this clip, as printed."""
+    case = record.case
+    found: dict[str, dict[str, str]] = {}
+    for row in model_zoo.published(case.model):
+        views = f" over {row.num_views} views" if row.metric == "macs_per_video" else ""
+        if row.metric in PRINTED and fits(row, case):
+            texts = found.setdefault(PRINTED[row.metric], {})
+            texts.setdefault(f"{row.text}{views}", row.origin)
+    return {
+        quantity: "; ".join(f"{text} ({origin})" for text, origin in texts.items())
+        for quantity, texts in found.items()
+    }
+
+
+def fits(row: model_zoo.PublishedNumber, case: Case) -> bool:
+    """Whether a number was printed for the case's clip: parameters are for any."""
+    if case.mode == "training":
+        return row.metric.endswith("params")
+    sides = {case.clip.height_px, case.clip.width_px}
+    same_clip = row.num_frames == case.clip.num_frames and sides == {row.size_px}
+    return same_clip or row.metric.endswith("params")
 
 
 def peak(record: Record) -> float | None:

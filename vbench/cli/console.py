@@ -28,6 +28,11 @@ def text(value: str) -> None:
     print(value)
 
 
+def gap() -> None:
+    """Print an empty line to stdout, which tells two tables apart where they are not framed."""
+    print()
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print a table to stdout: framed on a terminal, else whole as tab-separated values."""
     if not sys.stdout.isatty():

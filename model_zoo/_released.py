@@ -1,4 +1,7 @@
-"""The checkpoints that were released for the zoo's variants, from ``checkpoints.toml``."""
+"""The checkpoints that were released for the zoo's variants, from ``weights/checkpoints.toml``.
+
+Beside the package `model_zoo.weights` and not in it, which imports torch.
+"""
 
 import functools
 import tomllib
@@ -36,8 +39,9 @@ class ReleasedCheckpoint:
 @functools.cache
 def checkpoints() -> tuple[ReleasedCheckpoint, ...]:
     """Every released checkpoint that is known."""
-    text = Path(__file__).with_name("checkpoints.toml").read_text(encoding="utf-8")
-    return tuple(ReleasedCheckpoint(**entry) for entry in tomllib.loads(text)["checkpoint"])
+    path = Path(__file__).parent / "weights" / "checkpoints.toml"
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["checkpoint"]
+    return tuple(ReleasedCheckpoint(**entry) for entry in entries)
 
 
 def released_checkpoints(variant: str) -> list[ReleasedCheckpoint]:
