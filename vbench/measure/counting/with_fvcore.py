@@ -14,13 +14,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 
 from vbench.measure.counting.report import OtherCount
-
 
 _OPAQUE: Final = "custom_"
 
@@ -76,6 +74,8 @@ class _TraceableCalls(TorchFunctionMode):
         kwargs = kwargs or {}
         if isinstance(func, OpOverload | OpOverloadPacket) and _holds_flags(func):
             return _opaque(func, args, kwargs)
+        if any(isinstance(value, str) for value in (*args, *kwargs.values())):
+            return func(*args, **kwargs)  # padding by name is recorded by torch, unknown to fvcore
         return _REPLACEMENTS.get(func, func)(*args, **kwargs)
 
 
@@ -88,9 +88,17 @@ def _opaque(
     operator: OpOverload | OpOverloadPacket, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
     """Call `operator` so that a trace holds one node of its name and nothing from inside."""
+
+    def forward(ctx: Any, *tensors: Tensor) -> Any:
+        tracing = torch._C._get_tracing_state()
+        torch._C._set_tracing_state(None)  # type: ignore[attr-defined]
+        try:
+            return operator(*args, **kwargs)
+        finally:
+            torch._C._set_tracing_state(tracing)  # type: ignore[attr-defined]
+
     name = f"{_OPAQUE}{operator.__name__.partition('.')[0]}"
-    forward = staticmethod(lambda ctx, *tensors: operator(*args, **kwargs))
-    function = type(name, (torch.autograd.Function,), {"forward": forward})
+    function: Any = type(name, (torch.autograd.Function,), {"forward": staticmethod(forward)})
     return function.apply(*(x for x in args if isinstance(x, Tensor)))
 
 
@@ -102,12 +110,10 @@ def _convolution(
     weight: Tensor,
     bias: Tensor | None = None,
     stride: _Sizes = 1,
-    padding: _Sizes | str = 0,
+    padding: _Sizes = 0,
     dilation: _Sizes = 1,
     groups: int = 1,
 ) -> Tensor:
-    if isinstance(padding, str):
-        x, padding = _padded(x, weight, padding, _each(dilation, weight.ndim - 2))
     return _traced(x, weight, bias, stride, padding, dilation, groups)
 
 
@@ -150,17 +156,6 @@ def _traced(
         cudnn_enabled=False,
         allow_tf32=False,
     )
-
-
-def _padded(
-    x: Tensor, weight: Tensor, padding: str, dilation: list[int]
-) -> tuple[Tensor, tuple[int, ...]]:
-    """Input and symmetric padding that stand for ``same`` or ``valid``."""
-    if padding == "valid":
-        return x, (0,) * len(dilation)
-    totals = [d * (int(k) - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
-    uneven = [side for total in reversed(totals) for side in (0, total % 2)]
-    return F.pad(x, uneven) if any(uneven) else x, tuple(total // 2 for total in totals)
 
 
 def _each(size: _Sizes, num_dims: int) -> list[int]:
