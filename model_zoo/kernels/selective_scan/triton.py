@@ -84,8 +84,7 @@ class Operands:
         self.delta_bias = None if inputs.delta_bias is None else inputs.delta_bias.contiguous()
         num_states = inputs.num_states
         block_states = triton.next_power_of_2(num_states)
-        words = block_states * (inputs.dtype.itemsize // 4)
-        num_warps = 1 if words <= MAX_WORDS_OF_ONE_WARP else words // (MAX_WORDS_OF_ONE_WARP // 2)
+        num_warps = num_warps_for(block_states, inputs.dtype.itemsize)
         self.launch_options = {"num_warps": num_warps, "enable_fp_fusion": True}
         self.grid = (triton.cdiv(channels, BLOCK_CHANNELS), batch, num_directions)
         self.constants: dict[str, Any] = {
@@ -114,6 +113,12 @@ class Operands:
         return (self.u, self.delta, self.A, self.B, self.C, self.D, gate, self.delta_bias)
 
 
+def num_warps_for(block_states: int, itemsize: int) -> int:
+    """Warps of a program, such that neither pass spills a thread's registers."""
+    words = block_states * itemsize // 4
+    return 1 if words <= MAX_WORDS_OF_ONE_WARP else words // (MAX_WORDS_OF_ONE_WARP // 2)
+
+
 def _dense_in_channels(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
@@ -122,9 +127,10 @@ def _dense_in_channels(x: Tensor) -> Tensor:
 def softplus(x):
     """log(1 + exp(x)), accurate for small results, x itself above 20 as in torch."""
     e = tl.exp(tl.minimum(x, 20.0))
-    w = 1.0 + e
-    small = tl.where(w == 1.0, e, tl.log(w) * (e / (w - 1.0)))
-    return tl.where(x > 20.0, x, small)
+    rounded = (1.0 + e) - 1.0
+    is_tiny = rounded == 0.0
+    small = tl.log(1.0 + e) * (e / tl.where(is_tiny, 1.0, rounded))
+    return tl.where(x > 20.0, x, tl.where(is_tiny, e, small))
 
 
 @triton.jit

@@ -1,0 +1,152 @@
+"""Compile the Triton kernels for GPUs that are not here, and look at what came out."""
+
+import re
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+
+import triton
+from triton.backends import nvidia
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from model_zoo.kernels.causal_conv1d import triton as convolution
+from model_zoo.kernels.selective_scan import triton as scan
+from model_zoo.kernels.selective_scan import triton_backward as scan_backward
+
+CUOBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
+WIDE = {
+    *("A", "D", "delta_bias", "checkpoints", "scratch", "weight", "bias", "partial", "grad_y"),
+    *("grad_A", "grad_B", "grad_C", "grad_D", "grad_z", "grad_bias"),
+}
+NARROW = {"u", "delta", "B", "C", "z", "y", "x", "grad", "of_directions"} | {
+    *("grad_u", "grad_delta", "grad_x"),
+}
+UNALIGNED = {"length", "batch", "offset"}  # any integer; all else is a multiple of 16
+MAX_BACKWARD_STACK_BYTES = 64  # of 255 registers of 4 bytes; 32 are spilled on sm_80 in float32
+CONVOLUTION = {"REVERSED": 2, "NUM_TAPS": 4, "IS_FLOAT64": False, "BLOCK_L": 32, "BLOCK_E": 64}
+
+
+def scan_constants(num_states: int, checkpoint_steps: int, *, is_float64: bool) -> dict[str, Any]:
+    return {
+        "REVERSED": 2,
+        "NUM_STATES": num_states,
+        "BLOCK_N": triton.next_power_of_2(num_states),
+        "BLOCK_E": scan.BLOCK_CHANNELS,
+        "SOFTPLUS": True,
+        "IS_FLOAT64": is_float64,
+        "CHECKPOINT_STEPS": checkpoint_steps,
+    }
+
+
+def compiled(
+    kernel: Any, constants: dict[str, Any], capability: int, *, narrow: str, num_warps: int
+) -> Any:
+    """The kernel for one GPU and type, as `triton.compile` gives it."""
+    wide = "fp64" if constants.get("IS_FLOAT64") else "fp32"
+    types = dict.fromkeys(WIDE, f"*{wide}") | dict.fromkeys(NARROW, f"*{narrow}")
+    signature = {
+        name: "constexpr" if name in constants else types.get(name, "i32")
+        for name in kernel.arg_names
+    }
+    aligned = {
+        (index,): [["tt.divisibility", 16]]
+        for index, (name, kind) in enumerate(signature.items())
+        if kind != "constexpr" and name not in UNALIGNED
+    }
+    return triton.compile(
+        ASTSource(kernel, signature, constants, aligned),
+        target=GPUTarget("cuda", capability, 32),
+        options={"num_warps": num_warps, "enable_fp_fusion": True},
+    )
+
+
+def registers_and_stack_bytes(binary: Any, folder: Path) -> tuple[int, int]:
+    """Of a thread; these kernels keep nothing on the stack but what the registers cannot hold."""
+    cubin = folder / "kernel.cubin"
+    cubin.write_bytes(binary.asm["cubin"])
+    command = [str(CUOBJDUMP), "-res-usage", str(cubin)]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    used = re.search(r"REG:(\d+) STACK:(\d+)", report)
+    assert used is not None, report
+    return int(used[1]), int(used[2])
+
+
+SCANS = {
+    "scan": (scan.scan_kernel, 0, {"z": None}),  # of several directions, gated after
+    "scan_of_one_direction": (scan.scan_kernel, 0, {}),
+    "scan_for_training": (scan.scan_kernel, 64, {"z": None}),
+    "scan_backward": (scan_backward.backward_kernel, 64, {}),
+}
+
+
+@pytest.mark.parametrize(
+    ("num_states", "narrow"),
+    [
+        (16, "bf16"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((16, "fp32"), (1, "fp16"))),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((33, "bf16"), (64, "fp32"))),
+    ],
+)
+@pytest.mark.parametrize("name", SCANS)
+@pytest.mark.parametrize("capability", [80, 90])
+def test_scans_compile_without_spills(
+    capability, name, num_states, narrow, tmp_path, record_property
+):
+    kernel, checkpoint_steps, absent = SCANS[name]
+    constants = scan_constants(num_states, checkpoint_steps, is_float64=False) | absent
+    num_warps = scan.num_warps_for(constants["BLOCK_N"], 4)
+    binary = compiled(kernel, constants, capability, narrow=narrow, num_warps=num_warps)
+    registers, stack_bytes = registers_and_stack_bytes(binary, tmp_path)
+    record_property("registers", registers)
+    assert stack_bytes <= (MAX_BACKWARD_STACK_BYTES if name == "scan_backward" else 0)
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_states_of_a_channel_stay_in_one_thread(capability):
+    constants = scan_constants(16, 0, is_float64=False) | {"z": None}
+    binary = compiled(scan.scan_kernel, constants, capability, narrow="bf16", num_warps=1)
+    assert binary.metadata.shared == 0
+    for exchange in ("shfl", "bar.sync", "ld.shared", "ld.local"):
+        assert exchange not in binary.asm["ptx"]
+    # 16 states of B and C in two loads of 16 bytes each, before the loop and in it
+    assert len(re.findall(r"ld\.global\.v4\.b32", binary.asm["ptx"])) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SCANS)
+def test_scans_compile_in_float64(name):
+    kernel, checkpoint_steps, absent = SCANS[name]
+    constants = scan_constants(16, checkpoint_steps, is_float64=True) | absent
+    num_warps = scan.num_warps_for(16, 8)
+    assert compiled(kernel, constants, 90, narrow="fp64", num_warps=num_warps).asm["cubin"]
+
+
+@pytest.mark.parametrize("capability", [80, 90])
+def test_the_gate_compiles_without_spills(capability, tmp_path):
+    tokens, channels = scan.GATE_BLOCK
+    constants = {"NUM_DIRECTIONS": 2, "BLOCK_L": tokens, "BLOCK_E": channels, "IS_FLOAT64": False}
+    binary = compiled(scan.gate_kernel, constants, capability, narrow="bf16", num_warps=4)
+    assert registers_and_stack_bytes(binary, tmp_path)[1] == 0
+
+
+@pytest.mark.parametrize("narrow", ["bf16", "fp32"])
+@pytest.mark.parametrize(
+    ("kernel", "constants"),
+    [
+        (convolution.convolve_kernel, {"SILU": True}),
+        (convolution.taps_gradient_kernel, {"SILU": True}),
+        (convolution.input_gradient_kernel, {"NUM_DIRECTIONS": 2}),
+    ],
+)
+@pytest.mark.parametrize("capability", [80, 90])
+def test_convolutions_compile_without_spills(capability, kernel, constants, narrow, tmp_path):
+    constants = CONVOLUTION | constants
+    binary = compiled(kernel, constants, capability, narrow=narrow, num_warps=4)
+    assert registers_and_stack_bytes(binary, tmp_path)[1] == 0
