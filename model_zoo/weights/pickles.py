@@ -49,11 +49,10 @@ def is_torchscript(path: Path) -> bool:
 def read_torchscript(path: Path) -> dict[str, Tensor]:
     """The parameters and buffers of a TorchScript archive, without its code."""
     with zipfile.ZipFile(path) as archive:
-        data = next(
-            name
-            for name in archive.namelist()
-            if name.count("/") == 1 and name.endswith("/data.pkl")
-        )
+        named = (name for name in archive.namelist() if name.count("/") == 1)
+        data = next((name for name in named if name.endswith("/data.pkl")), None)
+        if data is None:
+            raise pickle.UnpicklingError("an archive of torch.jit.save without data.pkl")
         with archive.open(data) as file:
             module = _TorchScriptUnpickler(file, archive, data.partition("/")[0]).load()
     return dict(_tensors(module, ""))
