@@ -65,3 +65,9 @@ def test_an_unknown_batch_derives_nothing():
 def test_deriving_twice_changes_nothing():
     once = add_derived(to_frame([record(metrics={"latency_s": 0.5, "macs": 2.0})]))
     assert add_derived(once) is once
+
+
+def test_what_a_step_adds_to_resident_memory_is_measured_on_a_gpu_too():
+    frame = derived({"peak_allocated_bytes": 90.0, "resident_allocated_bytes": 50.0}, batch_size=4)
+    assert frame.loc["peak_allocated_growth_bytes", "median"] == 40.0
+    assert frame.loc["peak_allocated_growth_per_clip_bytes", "median"] == 10.0

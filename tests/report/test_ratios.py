@@ -39,7 +39,7 @@ def test_time_is_compared_by_the_clip():
 
 
 def test_the_published_memory_ratio_comes_apart_into_factors_that_multiply_back():
-    found = attribution(frame_of(figure1_records()), "memory")
+    found = attribution(frame_of(figure1_records()), "activations")
     assert found is not None
     assert (found.num_frames, found.kind) == (64, "estimated")
     assert found.total == pytest.approx(4533 / 112)
@@ -56,7 +56,7 @@ def test_another_precision_becomes_the_last_step():
         record(
             one.case.model,
             one.case.clip.num_frames,
-            {"estimated_peak_bytes": one.values("estimated_peak_bytes")[0] * factor},
+            {metric: one.values(metric)[0] * factor for metric in ["estimated_activation_bytes"]},
             batch_size=128,
             attention=one.case.attention,
             device="meta",
@@ -65,7 +65,7 @@ def test_another_precision_becomes_the_last_step():
         for one in figure1_records()
         for factor in [1.0 if one.case.attention == "eager" else 2.0]
     ]
-    found = attribution(frame_of([*plain, *figure1_records()]), "memory")
+    found = attribution(frame_of([*plain, *figure1_records()]), "activations")
     assert found is not None
     for steps in found.paths.values():
         assert steps[-1].change == "fp32 -> bf16 autocast"
@@ -75,7 +75,7 @@ def test_another_precision_becomes_the_last_step():
 
 def test_a_missing_corner_leaves_the_ratio_whole():
     records = [r for r in figure1_records() if r.case.attention != "eager"]
-    assert attribution(frame_of(records), "memory") is None
+    assert attribution(frame_of(records), "activations") is None
 
 
 def test_fewer_frames_are_said():

@@ -28,6 +28,7 @@ _PER_CLIP: Final = {
     "peak_allocated_bytes": "peak_allocated_per_clip_bytes",
     "peak_rss_bytes": "peak_rss_per_clip_bytes",
     "peak_rss_growth_bytes": "peak_rss_growth_per_clip_bytes",
+    "peak_allocated_growth_bytes": "peak_allocated_growth_per_clip_bytes",
     "estimated_peak_bytes": "estimated_peak_per_clip_bytes",
     "estimated_activation_bytes": "estimated_activation_per_clip_bytes",
     "energy_j": "energy_per_clip_j",
@@ -47,6 +48,7 @@ def add_derived(frame: pd.DataFrame, peaks: Peaks | None = None) -> pd.DataFrame
     Args:
         peaks: Where a device is missing from it, its utilisation is left out.
     """
+    frame = _with(frame, [_allocated_growth(frame)])
     added: list[pd.DataFrame] = []
     for latency, clips, frames in _THROUGHPUTS:
         added.append(_inverted(frame, latency, clips, lambda rows: rows["batch_size"]))
@@ -57,9 +59,24 @@ def add_derived(frame: pd.DataFrame, peaks: Peaks | None = None) -> pd.DataFrame
     added += [_estimate_error(frame, metric, estimate) for metric, estimate in ESTIMATE_OF.items()]
     achieved = _achieved(frame)
     added += [achieved, _utilisation(achieved, peaks or {})]
+    return _with(frame, added)
+
+
+def _with(frame: pd.DataFrame, added: list[pd.DataFrame]) -> pd.DataFrame:
     known = set(frame["metric"].dropna())
     new = [rows for rows in added if len(rows) and rows["metric"].iloc[0] not in known]
     return pd.concat([frame, *new], ignore_index=True) if new else frame
+
+
+def _allocated_growth(frame: pd.DataFrame) -> pd.DataFrame:
+    """What a step adds to the weights, clips and optimiser state that lie there between steps."""
+    rows = metric_rows(frame, "peak_allocated_bytes")
+    resident = metric_rows(frame, "resident_allocated_bytes").set_index("point_id")["median"]
+    known = rows["point_id"].map(resident)
+    rows = rows[known.notna()]
+    between = known.reindex(rows.index)
+    summary = {column: rows[column] - between for column in _SUMMARY}
+    return _renamed(rows, "peak_allocated_growth_bytes", **summary)
 
 
 def metric_rows(frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Results folders -> a report: README.md, index.html, figures, tables, and what they came from."""
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +20,7 @@ from vbench.report.provenance import SPEC_FILE, Run, read_runs
 from vbench.report.sentences import headline
 from vbench.report.units import plain
 
-__all__ = ["Report", "headline", "read_frame", "render"]
+__all__ = ["Report", "headline", "read_frame", "render", "write"]
 
 MANIFEST: Final = "report.toml"
 
@@ -74,7 +74,19 @@ def render(
     chosen = plots or next((spec.plots for spec in specs if spec.plots), ())
     drawn = [figures.render(plot, frame) for plot in figures.choose(frame, chosen)]
     content = gather(title or _title(runs, specs), runs, frame, drawn, _commands(runs, out_dir))
-    files = _files(content, frame)
+    return write(content, out_dir, extra={"tables/all.csv": _all_rows(frame)})
+
+
+def write(content: Content, out_dir: Path, *, extra: Mapping[str, bytes] | None = None) -> Report:
+    """Write a report; files of an earlier one that this one does not write are removed.
+
+    Args:
+        extra: Further files by their path in the report.
+
+    Raises:
+        StoreError: Something cannot be read or written.
+    """
+    files = _files(content) | dict(extra or {})
     files[MANIFEST] = _manifest(content, files).encode()
     _remove_stale(out_dir, keep=files)
     for name, data in files.items():
@@ -119,12 +131,16 @@ def _commands(runs: Sequence[Run], out_dir: Path) -> list[str]:
     return [*sweeps, f"vbench report {folders} --out {shlex.quote(str(out_dir))}"]
 
 
-def _files(content: Content, frame: pd.DataFrame) -> dict[str, bytes]:
+def _all_rows(frame: pd.DataFrame) -> bytes:
+    text: str = frame.drop(columns="point_id").to_csv(index=False)
+    return text.encode()
+
+
+def _files(content: Content) -> dict[str, bytes]:
     """Every file but the manifest, by its path in the report."""
     files = {
         "README.md": readme.page(content).encode(),
         "index.html": html.page(content).encode(),
-        "tables/all.csv": frame.drop(columns="point_id").to_csv(index=False).encode(),
     }
     for table in (*content.tables, content.cases, content.environment):
         files[f"tables/{table.name}.csv"] = as_csv(table).encode()

@@ -4,8 +4,9 @@
 to about 2 %. How it was made is in the paper's repository, OpenGVLab/VideoMamba@f3427e4,
 `videomamba/video_sm/models/speed_test.py`: bf16 autocast, inference on an A100 of 80 GB. Its
 TimeSformer-Ti is DeiT-Ti with joint space-time attention whose matrix is materialised. Memory is
-the growth of what the allocator reserved; from 24 frames on TimeSformer-Ti ran at a smaller batch,
-and its memory is scaled to 128 clips. Throughput is at the batch that ran.
+the growth of what the allocator reserved, so without weights and clips; from 24 frames on
+TimeSformer-Ti ran at a smaller batch, and its memory is scaled to 128 clips. Throughput is at the
+batch that ran.
 """
 
 import functools

@@ -11,9 +11,17 @@ from vbench.core.metrics import Kind
 from vbench.report import published
 from vbench.report.frame import precision_label
 from vbench.report.scaling import PowerLaw, fit_power_law
-from vbench.report.series import Line, Panel, memory_metric, panels, throughput_metric
+from vbench.report.series import (
+    Line,
+    Panel,
+    activation_metric,
+    memory_metric,
+    panels,
+    throughput_metric,
+)
 
-Quantity = Literal["memory", "time"]
+Quantity = Literal["memory", "activations", "time"]
+"""Peak memory, memory above weights and clips, and time."""
 _FUSED: Final = ("sdpa", "flash", "cudnn", "efficient")
 
 
@@ -38,21 +46,24 @@ class Curve:
 
 def curves(panel: Panel, quantity: Quantity) -> dict[Kind, list[Curve]]:
     """Curves of a panel by kind, so that no measured cost meets an estimated one."""
-    if quantity == "memory":
-        metrics = memory_metric(panel.metrics, per_clip=panel.is_auto_batch)
-    else:
-        metrics = throughput_metric(panel.metrics)
     return {
         kind: [_curve(line, quantity) for line in panel.lines(metric)]
-        for kind, metric in metrics.items()
+        for kind, metric in _metrics(panel, quantity).items()
     }
+
+
+def _metrics(panel: Panel, quantity: Quantity) -> dict[Kind, str]:
+    if quantity == "time":
+        return throughput_metric(panel.metrics)
+    choose = memory_metric if quantity == "memory" else activation_metric
+    return choose(panel.metrics, per_clip=panel.is_auto_batch)
 
 
 def _curve(line: Line, quantity: Quantity) -> Curve:
     costs, bounds = {}, {}
     for x, median, low, high in zip(line.x, line.y, line.low, line.high, strict=True):
         known = not (math.isnan(low) or math.isnan(high))
-        if quantity == "memory":
+        if quantity != "time":
             costs[x], bounds[x] = median, (low, high) if known else None
         else:
             costs[x], bounds[x] = 1 / median, (1 / high, 1 / low) if known else None
@@ -105,7 +116,7 @@ def over(curve: Curve, reference: Curve) -> dict[int, float]:
 def fit_growth(curve: Curve) -> PowerLaw | None:
     """How the cost grows with frames: memory above a fitted constant, time from nothing."""
     x, y = list(curve.costs), list(curve.costs.values())
-    return fit_power_law(x, y, offset=None if curve.quantity == "memory" else 0.0)
+    return fit_power_law(x, y, offset=0.0 if curve.quantity == "time" else None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +151,9 @@ def attribution(frame: pd.DataFrame, quantity: Quantity) -> Attribution | None:
 
     None unless one panel holds VideoMamba-Ti and TimeSformer-Ti divided and joint, each with a
     materialised and a fused kernel. Of several panels the one most like the figure's conditions is
-    taken; for memory its 64 frames matter more than measuring, for time the other way round, since
-    an estimated time is a bound. Where all was taken in a plainer precision too, the step from it
-    comes last.
+    taken; for memory, which the figure took above weights and clips, its 64 frames matter more
+    than measuring, for time the other way round, since an estimated time is a bound. Where all was
+    taken in a plainer precision too, the step from it comes last.
     """
     found = [
         corners
@@ -196,7 +207,7 @@ def _preference(corners: _Corners, quantity: Quantity) -> tuple[bool | int, ...]
     row = corners.panel.rows.iloc[0]
     like_published = (row["mode"] == "inference", not row["compile"])
     at_claim, is_measured = corners.num_frames == published.CLAIM_FRAMES, corners.kind == "measured"
-    first = (at_claim, is_measured) if quantity == "memory" else (is_measured, at_claim)
+    first = (is_measured, at_claim) if quantity == "time" else (at_claim, is_measured)
     precision = (bool(row["autocast"]), row["precision"] == "bf16")
     largest = corners.panel.rows["batch_size"].max()
     return (*like_published, *first, *precision, corners.num_frames, int(largest))

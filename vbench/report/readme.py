@@ -81,4 +81,6 @@ def _provenance(content: Content) -> Iterable[str]:
             f"- {escape(str(run.path))}: {len(run.records)} cases, records sha256 {run.sha256}...\n"
         )
         if run.spec is not None:
-            yield f"\n{fenced(run.spec, 'toml')}"
+            yield "<details><summary>spec.toml</summary>\n"
+            yield fenced(run.spec, "toml")
+            yield "</details>\n"

@@ -52,14 +52,15 @@ def _nothing_finished(frame: pd.DataFrame) -> str:
 
 
 def _figure1(frame: pd.DataFrame) -> list[str]:
-    memory, time = attribution(frame, "memory"), attribution(frame, "time")
+    memory, time = attribution(frame, "activations"), attribution(frame, "time")
     sentences = []
     if memory is not None:
         corners = memory.corners
         sentences.append(
             f"At {memory.num_frames} frames TimeSformer-Ti with joint, materialised attention "
-            f"needs {times(memory.total)} times the memory of VideoMamba-Ti; with a fused kernel "
-            f"{times(corners['joint', 'fused'])} times ({_setting(memory)})."
+            f"needs {times(memory.total)} times the memory of VideoMamba-Ti beyond weights and "
+            f"clips; with a fused kernel {times(corners['joint', 'fused'])} times "
+            f"({_setting(memory)})."
         )
         sentences.append(
             "With TimeSformer's own divided attention it needs "

@@ -36,6 +36,9 @@ MEMORY: Final = (
 )
 """Measured memory, the best first, and the estimate that speaks of the same."""
 
+ACTIVATIONS: Final = ("peak_allocated_growth_bytes", "peak_rss_growth_bytes")
+"""Measured memory above weights and clips, the best first."""
+
 FAILURES: Final = {
     "oom": "out of memory",
     "timeout": "timed out",
@@ -231,6 +234,17 @@ def memory_metric(here: Set[str], *, per_clip: bool = False) -> dict[Kind, str]:
     if per_clip:
         return {kind: per_clip_name(metric) for kind, metric in chosen.items()}
     return chosen
+
+
+def activation_metric(here: Set[str], *, per_clip: bool = False) -> dict[Kind, str]:
+    """The metric of each kind for memory above weights and clips, of those that there are."""
+    measured = next((metric for metric in ACTIVATIONS if metric in here), "")
+    names: dict[Kind, str] = {"measured": measured, "estimated": "estimated_activation_bytes"}
+    return {
+        kind: per_clip_name(metric) if per_clip else metric
+        for kind, metric in names.items()
+        if metric in here
+    }
 
 
 def per_clip_name(metric: str) -> str:

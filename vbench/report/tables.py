@@ -102,7 +102,7 @@ def integer(value: int) -> Cell:
 def main_tables(frame: pd.DataFrame) -> list[Table]:
     """The chosen metrics of every point by kind, beside what was published; one a device."""
     return [
-        _with_published(_by_point(rows, _headline(rows), name=f"main{ending}", title=title), rows)
+        _with_published(_by_point(rows, HEADLINE, name=f"main{ending}", title=title), rows)
         for title, ending, rows in _by_place(frame, "Results")
     ]
 
@@ -111,17 +111,10 @@ def detail_tables(frame: pd.DataFrame) -> list[Table]:
     """Every metric that the main tables leave out, known or not; one a device."""
     tables = []
     for title, ending, rows in _by_place(frame, "All other metrics"):
-        rest = set(rows["metric"].dropna()) - set(_headline(rows))
+        rest = set(rows["metric"].dropna()) - set(HEADLINE)
         ordered = sorted(rest, key=order_of)
         tables.append(_by_point(rows, ordered, name=f"details{ending}", title=title))
     return tables
-
-
-def _headline(rows: pd.DataFrame) -> list[str]:
-    """Metrics of the main table: activation memory stands only beside what it estimates."""
-    here = set(rows["metric"].dropna())
-    beside = "peak_rss_growth_bytes" in here
-    return [m for m in HEADLINE if m in here and (beside or m != "estimated_activation_bytes")]
 
 
 def _by_place(frame: pd.DataFrame, title: str) -> Iterator[tuple[str, str, pd.DataFrame]]:
@@ -261,7 +254,7 @@ def _with_published(table: Table, frame: pd.DataFrame) -> Table:
     columns = (
         Column(
             key="published_reserved_per_clip_bytes",
-            header="memory a clip, reserved (MiB)",
+            header="activation memory a clip, reserved (MiB)",
             group="published",
         ),
         Column(
