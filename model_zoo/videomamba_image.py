@@ -65,6 +65,7 @@ class VideoMambaImage(BiMambaEncoder):
         dim = config.dim
         super().__init__(dim, config.depth, config.drop_path_rate)
         self.options = options
+        self.grid = (rows, columns)
         self.patch_embed = PatchEmbed(dim, config.patch_px)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + rows * columns, dim))
