@@ -1,0 +1,128 @@
+"""Video files as FFmpeg sees them: opening, and what is known of the frames before decoding."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vbench.accuracy.images import DecodeError
+from vbench.core.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+# Containers whose timestamps and seeking can be trusted: AVI has none of its own for H.264, and in
+# MPEG program streams a seek lands somewhere near. Other files are decoded from their start.
+WITH_TIMESTAMPS: Final = ("mp4", "matroska")
+WITH_HIDDEN_FRAMES: Final = frozenset({"vp8"})  # packets that are decoded but never shown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """What is known of a file's frames before decoding.
+
+    Attributes:
+        timestamps: Of each frame, rising, in units of `time_base`; empty if they cannot be trusted.
+        keyframes: Timestamps of frames that decoding can start from.
+        num_packets: Frames in the file.
+    """
+
+    timestamps: list[int]
+    keyframes: list[int]
+    num_packets: int
+
+
+def frames_of(packet: "av.Packet[VideoStream]") -> "list[VideoFrame]":
+    """The frames that a packet completes; a damaged packet completes none.
+
+    What is missing for it is noticed when a wanted frame does not come.
+    """
+    import av
+
+    try:
+        return packet.decode()
+    except av.error.InvalidDataError:
+        return []
+
+
+def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
+    """Open a container and choose its first stream that is a video and no cover picture.
+
+    Raises:
+        DecodeError: There is none.
+        UnavailableError: PyAV is not installed.
+    """
+    try:
+        import av
+        from av.stream import Disposition
+    except ImportError:
+        raise UnavailableError(
+            "decoding video files needs PyAV", hint="pip install 'vbench[video]'"
+        ) from None
+    with ffmpeg_errors(path):
+        container = av.open(str(path), metadata_errors="ignore")
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        container.close()
+        raise DecodeError("no video", f"{path.name} has no video stream")
+    stream = streams[0]
+    context: object = stream.codec_context
+    if context is None:  # PyAV's types leave this out
+        container.close()
+        raise DecodeError("unreadable", f"{path.name} is coded in a way that nothing here decodes")
+    stream.thread_type = "NONE"  # workers decode side by side; a second thread gains nothing
+    return container, stream
+
+
+def read_index(container: "InputContainer", stream: "VideoStream", path: Path) -> Index:
+    """Read the file through without decoding.
+
+    Raises:
+        DecodeError: It holds no frame.
+    """
+    timestamps: list[int] = []
+    keyframes: list[int] = []
+    num_packets = num_unknown = 0
+    with ffmpeg_errors(path):
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.is_discard:
+                continue
+            num_packets += 1
+            if packet.pts is None:
+                num_unknown += 1
+                continue
+            timestamps.append(packet.pts)
+            if packet.is_keyframe:
+                keyframes.append(packet.pts)
+    if not num_packets:
+        raise DecodeError("no frames", f"{path.name} has a video stream without a frame")
+    timestamps.sort()
+    repeated = any(a == b for a, b in itertools.pairwise(timestamps))
+    is_trusted = (
+        any(name in container.format.name for name in WITH_TIMESTAMPS)
+        and stream.codec_context.name not in WITH_HIDDEN_FRAMES
+    )
+    can_seek = is_trusted and not num_unknown and not repeated and bool(keyframes)
+    return Index(
+        timestamps=timestamps if can_seek else [],
+        keyframes=sorted(keyframes),
+        num_packets=num_packets,
+    )
+
+
+@contextlib.contextmanager
+def ffmpeg_errors(path: Path) -> Iterator[None]:
+    """Turn what FFmpeg reports into a `DecodeError`."""
+    import av
+
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise DecodeError("unreadable", f"{path.name} ({error.strerror})") from None
+    except (ValueError, OverflowError, MemoryError) as error:
+        raise DecodeError("unreadable", f"{path.name} ({error})") from None
