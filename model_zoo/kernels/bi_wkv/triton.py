@@ -23,7 +23,8 @@ from torch import Tensor
 
 from model_zoo.kernels.bi_wkv import cpu
 
-BLOCK_CHANNELS: Final = 32  # a warp's lanes
+BLOCK_CHANNELS: Final = 32  # the lanes of a warp
+NUM_WARPS: Final = 1
 MIN_CHUNK_TOKENS: Final = 16
 NUM_PROGRAMS: Final = 2112  # of one warp, that fill an H100: 132 SM x 4 schedulers x 4
 LOG2_E: Final = tl.constexpr(1.4426950408889634)
@@ -108,7 +109,7 @@ def _run(
         "FROM_KEYS": from_keys,
         "BLOCK_C": BLOCK_CHANNELS,
         "IS_FLOAT64": dtype == torch.float64,
-        "num_warps": 1,
+        "num_warps": NUM_WARPS,
     }
     ends_kernel[grid](*operands, ratio, ends, *sizes, **constants)
     scan_kernel[grid](*operands, ratio, chunk_ratio, own, ends, *results, *sizes, **constants)

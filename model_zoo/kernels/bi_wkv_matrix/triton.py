@@ -25,6 +25,7 @@ from torch import Tensor
 from model_zoo.kernels.bi_wkv_matrix.cpu import accumulator_dtype
 
 BLOCK_READ: Final = 16  # rows or columns of the state that a program keeps
+NUM_WARPS: Final = 2
 
 
 def forward(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> Tensor:
@@ -85,7 +86,7 @@ def scan(
         "BLOCK_ROWS": BLOCK_READ if reads_rows else triton.next_power_of_2(channels),
         "BLOCK_COLUMNS": triton.next_power_of_2(channels) if reads_rows else BLOCK_READ,
         "IS_FLOAT64": dtype == torch.float64,
-        "num_warps": 2,
+        "num_warps": NUM_WARPS,
     }
     own = None if bonus is None else bonus.to(dtype).contiguous()
     sizes = (num_tokens, num_heads, channels)

@@ -14,7 +14,7 @@ if find_spec("triton") is None:
 
 import triton
 
-CASES = Path(__file__).with_name("interpreted_cases.py")
+CASES = "interpreted_cases.py"
 TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
 
 
@@ -23,9 +23,13 @@ TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
     reason="Triton 3.6 interprets a length as an array of one, which numpy 2.4 makes no int of",
 )
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ["scan", "convolution"])
-def test_kernels_agree_with_the_chunked_form_in_the_interpreter(kernel):
-    command = [sys.executable, "-m", "pytest", "-q", "-k", f"test_{kernel}", str(CASES)]
+@pytest.mark.parametrize(
+    ("cases", "kernel"),
+    [(CASES, "scan"), (CASES, "convolution"), ("interpreted_bi_wkv_cases.py", "bi_wkv")],
+)
+def test_kernels_agree_with_the_chunked_form_in_the_interpreter(cases, kernel):
+    path = Path(__file__).with_name(cases)
+    command = [sys.executable, "-m", "pytest", "-q", "-k", f"test_{kernel}", str(path)]
     environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
