@@ -2,14 +2,14 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import pandas as pd
 
 from vbench import __version__
-from vbench.core.types import TimingSpec
+from vbench.core.types import Case, Record, TimingSpec
 from vbench.report import provenance
 from vbench.report.checks import Flag, all_flags
 from vbench.report.comparisons import attribution_table, exponents_table, ratio_table
@@ -98,15 +98,25 @@ def protocol(content: Content) -> list[tuple[str, str]]:
     """How the numbers were taken, as (what, how)."""
     records = [record for run in content.runs for record in run.records]
     cases = {record.case for record in records}
+    return [
+        *(_how_timed(cases) if _is_measured(records) else []),
+        ("seeds", ", ".join(sorted({str(case.seed) for case in cases}))),
+        *((topic.replace("_", " "), note) for topic, note in common_notes(records).items()),
+        ("rendered by", f"vbench {__version__}"),
+    ]
+
+
+def _is_measured(records: Iterable[Record]) -> bool:
+    return any(taken.kind == "measured" for record in records for taken in record.measurements)
+
+
+def _how_timed(cases: Collection[Case]) -> list[tuple[str, str]]:
     timings = sorted({_timing(case.timing) for case in cases})
     repeats = 1 + max((case.repeat for case in cases), default=0)
     return [
         ("timing", "; ".join(timings)),
         ("processes a point", str(repeats)),
-        ("seeds", ", ".join(sorted({str(case.seed) for case in cases}))),
         ("clips", "random, already on the device: decoding and transfer are not timed"),
-        *((topic.replace("_", " "), note) for topic, note in common_notes(records).items()),
-        ("rendered by", f"vbench {__version__}"),
     ]
 
 
