@@ -110,7 +110,5 @@ def estimated_peak_bytes(case: Case, batch_size: int) -> int:
         ZooError: No such model, or it cannot take the clip.
         UsageError: The mode or the attention kernel cannot run.
     """
-    on_meta = msgspec.structs.replace(case, device="meta", compile=False, cudagraph=False)
-    if on_meta.gpu is not None and on_meta.device != case.device:
-        on_meta = msgspec.structs.replace(on_meta, gpu=None)
+    on_meta = msgspec.structs.replace(case, device="meta", gpu=None, compile=False, cudagraph=False)
     return estimate(build(on_meta, batch_size)).peak_bytes
