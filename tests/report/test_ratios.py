@@ -5,7 +5,7 @@ import pytest
 from tests.report.fabricate import figure1_records, record
 from vbench.report.derive import add_derived
 from vbench.report.frame import to_frame
-from vbench.report.ratios import attribution, ratios
+from vbench.report.ratios import attribution, crossing, ratios
 
 
 def frame_of(records):
@@ -82,3 +82,19 @@ def test_fewer_frames_are_said():
     found = attribution(frame_of(figure1_records(frames=(8, 16))), "time")
     assert found is not None
     assert found.num_frames == 16
+
+
+def test_a_crossing_has_the_interval_that_the_curves_allow():
+    spread = [1 + 0.02 * (i - 4.5) / 4.5 for i in range(10)]
+    records = [
+        record(model, t, {"latency_s": [cost(t) * s for s in spread]})
+        for model, cost in (("linear", lambda t: t), ("square", lambda t: t * t / 20))
+        for t in (8, 16, 32)
+    ]
+    (found,) = ratios(frame_of(records), "time")
+    at = crossing(found.curve, found.reference)
+    assert at is not None
+    assert at.num_frames == pytest.approx(20.0)
+    assert at.low is not None
+    assert at.high is not None
+    assert 19.0 < at.low < 20.0 < at.high < 21.0

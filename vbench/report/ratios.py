@@ -10,7 +10,7 @@ import pandas as pd
 from vbench.core.metrics import Kind
 from vbench.report import published
 from vbench.report.frame import precision_label
-from vbench.report.scaling import PowerLaw, fit_power_law
+from vbench.report.scaling import PowerLaw, crossover, fit_power_law
 from vbench.report.series import (
     Line,
     Panel,
@@ -111,6 +111,38 @@ def over(curve: Curve, reference: Curve) -> dict[int, float]:
         for x, cost in curve.costs.items()
         if reference.costs.get(x, 0.0) > 0 and cost > 0
     }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Crossing:
+    """Frame count where two curves cost the same, between two that were taken.
+
+    Attributes:
+        low: Ends of what the curves' 95 % intervals allow; None where those are not known.
+    """
+
+    num_frames: float
+    low: float | None
+    high: float | None
+
+
+def crossing(curve: Curve, reference: Curve) -> Crossing | None:
+    """Where the curve begins to cost more than the reference, or the other way round."""
+    ratio = over(curve, reference)
+    frames = sorted(ratio)
+    at = crossover(frames, [ratio[x] for x in frames])
+    if at is None:
+        return None
+    ends = []
+    for mine, others in ((0, 1), (1, 0)):
+        pairs = [(curve.bounds[x], reference.bounds[x]) for x in frames]
+        shifted = [a[mine] / b[others] for a, b in pairs if a is not None and b is not None]
+        end = crossover(frames, shifted) if len(shifted) == len(frames) else None
+        ends += [end] if end is not None else []
+    known = len(ends) == 2
+    return Crossing(
+        num_frames=at, low=min(ends) if known else None, high=max(ends) if known else None
+    )
 
 
 def fit_growth(curve: Curve) -> PowerLaw | None:

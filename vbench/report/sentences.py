@@ -15,11 +15,10 @@ from vbench.report.ratios import (
     Curve,
     Quantity,
     attribution,
+    crossing,
     curves,
     fit_growth,
-    over,
 )
-from vbench.report.scaling import crossover
 from vbench.report.series import FAILURES, Panel, panels
 from vbench.report.units import number, scale_for, times
 
@@ -163,12 +162,11 @@ def _speed(frame: pd.DataFrame) -> str:
 
 
 def _crossing(fast: Curve, slow: Curve) -> str:
-    ratio = over(slow, fast)
-    frames = sorted(ratio)
-    at = crossover(frames, [ratio[x] for x in frames])
+    at = crossing(slow, fast)
     if at is None:
         return ""
-    return f"; below about {at:.0f} frames {slow.line.label} is the faster"
+    within = f" ({at.low:.0f} to {at.high:.0f})" if at.low and at.high else ""
+    return f"; below about {at.num_frames:.0f} frames{within} {slow.line.label} is the faster"
 
 
 def _growth(frame: pd.DataFrame) -> str:
