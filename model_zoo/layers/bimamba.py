@@ -44,7 +44,8 @@ class BiMamba(nn.Module):
         self.x_proj_b = nn.Linear(inner, num_projected, bias=False)
         self.dt_proj = nn.Linear(self.rank, inner)
         self.dt_proj_b = nn.Linear(self.rank, inner)
-        log_rates = torch.arange(1.0, NUM_STATES + 1).log().repeat(inner, 1)  # (E, N)
+        # not torch.arange: on the meta device its first call imports a compiler, for four seconds
+        log_rates = torch.tensor([math.log(n + 1) for n in range(NUM_STATES)]).repeat(inner, 1)
         self.A_log = nn.Parameter(log_rates)
         self.A_b_log = nn.Parameter(log_rates.clone())
         self.D = nn.Parameter(torch.ones(inner))
