@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
-PYTEST := $(BIN)/python -m pytest -q
+WORKERS ?= 2
+# A thread a worker; tests that need gigabytes share one worker (xdist_group "heavy").
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(WORKERS) --dist loadgroup
 
 .PHONY: demo test check gpu fix clean
 
@@ -21,7 +23,7 @@ check: lint
 
 # On a machine with a GPU: its tests, the kernels' benchmark, the published sweeps and reports.
 gpu: $(VENV)/.installed-test
-	$(PYTEST) -m gpu
+	$(BIN)/python -m pytest -q -m gpu
 	$(BIN)/vbench sweep figure1 --out results/figure1
 	$(BIN)/vbench sweep figure1_gpu --out results/figure1_gpu || test $$? -eq 1
 	$(BIN)/vbench report results/figure1 results/figure1_gpu --out reports/figure1
