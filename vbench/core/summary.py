@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from vbench.core import stats, units
+from vbench.core import stats
 from vbench.core.metrics import Kind, unit_of
 from vbench.core.types import Record
+from vbench.core.units import number, scale_for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,11 +31,11 @@ class Row:
     @property
     def text(self) -> str:
         """The value with its unit, and its interval where there is one."""
-        value = units.quantity(self.value, self.unit)
+        value = scale_for(self.unit, [self.value]).with_unit(self.value)
         if self.low is None or self.high is None or self.value <= 0:
             return value
         percent = 50 * (self.high - self.low) / self.value
-        return f"{value} +-{units.digits(percent)} %"
+        return f"{value} +-{number(percent)} %"
 
 
 # Quantity, metric. Where two kinds give the same quantity they share its row, never its column.

@@ -10,10 +10,10 @@ import pandas as pd
 from vbench import __version__
 from vbench.core import stats
 from vbench.core.types import Record
+from vbench.core.units import number, plain
 from vbench.report.frame import latest, points
 from vbench.report.provenance import SPEC_FILE, Run, case_label
 from vbench.report.series import FAILURES
-from vbench.report.units import number, plain
 
 _FEW_SAMPLES: Final = 10
 _SLOW_FIRST: Final = 1.2

@@ -4,6 +4,7 @@ from typing import Final
 
 import pandas as pd
 
+from vbench.core.units import number, scale_for, times
 from vbench.report import published
 from vbench.report.frame import points
 from vbench.report.ratios import Attribution, Curve, Quantity, attribution, curves, fit_growth
@@ -18,7 +19,6 @@ from vbench.report.tables import (
     from_headers,
     text,
 )
-from vbench.report.units import number, scale_for, times
 
 QUANTITIES: Final[tuple[Quantity, ...]] = ("memory", "time")
 _CLAIMS: Final[dict[Quantity, tuple[str, float, str]]] = {

@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vbench.core.metrics import Kind, unit_of
+from vbench.core.units import Scale, scale_for
 from vbench.report import canvas
 from vbench.report.plots import Drawing
 from vbench.report.series import FAILURES, Axis, Line, Panel
-from vbench.report.units import Scale, scale_for
 
 _LEAST_BAND: Final = 1.03
 

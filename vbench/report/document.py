@@ -11,6 +11,7 @@ import pandas as pd
 
 from vbench import __version__
 from vbench.core.errors import StoreError
+from vbench.core.units import plain
 from vbench.report import figures, html, readme
 from vbench.report.content import Content, as_csv, gather
 from vbench.report.derive import Peaks, add_derived
@@ -18,7 +19,6 @@ from vbench.report.frame import to_frame
 from vbench.report.hardware import known_peaks
 from vbench.report.provenance import SPEC_FILE, Run, read_runs
 from vbench.report.sentences import headline
-from vbench.report.units import plain
 
 __all__ = ["Report", "headline", "read_frame", "render", "write"]
 

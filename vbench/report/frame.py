@@ -16,7 +16,7 @@ import pandas as pd
 from vbench.core import stats
 from vbench.core.metrics import unit_of
 from vbench.core.types import Case, Record
-from vbench.report.units import plain
+from vbench.core.units import plain
 
 AXES: Final = (
     "model",

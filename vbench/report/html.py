@@ -6,11 +6,11 @@ from importlib import resources
 from itertools import groupby
 from typing import Final
 
+from vbench.core.units import plain
 from vbench.report.content import KINDS_NOTE, Content, protocol
 from vbench.report.figures import Rendered
 from vbench.report.provenance import Run
 from vbench.report.tables import Cell, Table, without_empty_columns
-from vbench.report.units import plain
 
 _CSP: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

@@ -4,8 +4,8 @@ import html
 import re
 from collections.abc import Iterable
 
+from vbench.core.units import plain
 from vbench.report.tables import Cell, Table, without_empty_columns
-from vbench.report.units import plain
 
 _SPECIAL = re.compile(r"([\\`*\[\]|~#!])")
 _OUTER_UNDERSCORE = re.compile(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")

@@ -12,10 +12,10 @@ import msgspec
 from vbench.core import store
 from vbench.core.errors import StoreError, UsageError
 from vbench.core.types import Environment, Record
+from vbench.core.units import number, plain
 from vbench.report.frame import latest
 from vbench.report.series import FAILURES
 from vbench.report.tables import Cell, Column, Table, from_headers, text
-from vbench.report.units import number, plain
 
 SPEC_FILE: Final = "spec.toml"
 _PASSING: Final = ("load_average", "foreign_processes")

@@ -7,6 +7,7 @@ from typing import Final
 import pandas as pd
 
 from vbench.core.metrics import Kind
+from vbench.core.units import number, scale_for, times
 from vbench.report import published
 from vbench.report.derive import add_derived
 from vbench.report.frame import points
@@ -20,7 +21,6 @@ from vbench.report.ratios import (
     fit_growth,
 )
 from vbench.report.series import FAILURES, Panel, panels
-from vbench.report.units import number, scale_for, times
 
 _ALIKE: Final = 1.05
 _KINDS: Final[tuple[Kind, ...]] = ("measured", "estimated")

@@ -10,11 +10,11 @@ from typing import Final
 
 import pandas as pd
 
+from vbench.core.units import Scale, number, scale_for
 from vbench.report import published
 from vbench.report.frame import points, precision_label
 from vbench.report.metrics import HEADLINE, name_of, order_of
 from vbench.report.series import FAILURES, describe, size_label
-from vbench.report.units import Scale, number, scale_for
 
 KINDS: Final = ("measured", "estimated", "counted", "published")
 MISSING: Final = ""

@@ -6,11 +6,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vbench.core.units import number, times
 from vbench.report import canvas, published
 from vbench.report.plots import Drawing, plot
 from vbench.report.ratios import Attribution, Quantity, Step
 from vbench.report.ratios import attribution as take_apart
-from vbench.report.units import number, times
 
 _QUANTITIES: Final[dict[Quantity, tuple[str, float]]] = {
     "activations": (

@@ -4,12 +4,12 @@ from typing import Final
 
 import pandas as pd
 
+from vbench.core.units import Scale
 from vbench.report import canvas
 from vbench.report.curve_figure import Curves, caption, ends_of, lines_of
 from vbench.report.derive import ESTIMATE_OF
 from vbench.report.plots import Drawing, plot
 from vbench.report.series import panels
-from vbench.report.units import Scale
 
 _PERCENT: Final = Scale(unit="%", size=1.0)
 _METRICS: Final = [

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vbench.core.metrics import Kind
+from vbench.core.units import times
 from vbench.report import canvas, published
 from vbench.report.derive import metric_rows
 from vbench.report.plots import Drawing, plot
 from vbench.report.series import FAILURES, Line, Panel, panels, throughput_metric
-from vbench.report.units import times
 
 _BATCH: Final = 128
 _GIB: Final = 2.0**30

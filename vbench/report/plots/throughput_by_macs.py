@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from vbench.core.metrics import Kind
+from vbench.core.units import Scale, scale_for
 from vbench.report import canvas
 from vbench.report.curve_figure import caption
 from vbench.report.plots import Drawing, plot
 from vbench.report.series import Panel, panels, series_label, throughput_metric
-from vbench.report.units import Scale, scale_for
 
 _ABOUT: Final = (
     "Clips a second against multiply-accumulates of a clip; a line joins one model's frame counts. "
