@@ -13,6 +13,7 @@ import msgspec
 
 from vbench.core.errors import VbenchError
 from vbench.core.types import SCHEMA_VERSION, Case, Outcome, Record
+from vbench.measure import hardware, system
 from vbench.measure.executors import Ending, Executor
 from vbench.measure.request import Inspection, LargestBatch, Request, Task
 from vbench.measure.search import largest_fitting
@@ -84,14 +85,13 @@ class Runner:
 
     def _counts(self, case: Case, outcome: Outcome) -> Outcome:
         """What the meta device tells of the same point: operations, estimated memory and time."""
-        environment = outcome.environment
-        on_gpu = case.device.startswith("cuda") and environment is not None
+        name = outcome.environment.device_name if outcome.environment else ""
         twin = msgspec.structs.replace(
             case,
             device="meta",
             compile=False,
             cudagraph=False,
-            gpu=environment.device_name if on_gpu and environment else case.gpu,
+            gpu=name if hardware.find(name) else case.gpu,
         )
         assert outcome.batch_size is not None
         return self._run_probes(twin, outcome.batch_size, case.probes)
@@ -114,13 +114,10 @@ class Runner:
         return 1 if found is None or found.error else found.batch_size
 
     def _memory_limit(self, case: Case) -> int | None:
-        from vbench.measure import hardware
-        from vbench.measure.system import available_bytes
-
         if case.device == "meta":
             return int(hardware.named(case.gpu).memory_bytes * GPU_MEMORY_SHARE)
         if case.device == "cpu":
-            return available_bytes()
+            return system.available_bytes()
         index = int(case.device.partition(":")[2] or 0)
         return int(self.inspect().memory_bytes[index] * GPU_MEMORY_SHARE)
 
