@@ -14,17 +14,19 @@ import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vbench.accuracy.container import Index, ffmpeg_errors, frames_of, open_video, read_index
 from vbench.accuracy.images import (
     IMAGE_ENDINGS,
+    Apply,
     DecodeError,
-    Frame,
     ImageFolder,
     MiscountedError,
+    as_is,
     refuse_nothing,
 )
 
@@ -52,8 +54,8 @@ class Source(Protocol):
     def fps(self) -> float | None:
         """Average frames a second; None for images."""
 
-    def read(self, indices: Sequence[int]) -> dict[int, Frame]:
-        """The frames of these indices, each decoded once.
+    def read(self, indices: Sequence[int], apply: Apply = as_is) -> dict[int, NDArray[Any]]:
+        """What `apply` makes of the frames of these indices, each decoded once.
 
         Raises:
             DecodeError: A frame cannot be decoded.
@@ -93,6 +95,7 @@ class VideoFile:
         self, path: Path, *, start_s: float | None = None, stop_s: float | None = None
     ) -> None:
         self._path = path
+        self._apply: Apply = as_is
         self._kept: list[VideoFrame] = []
         self._container, self._stream = open_video(path)
         try:
@@ -124,12 +127,13 @@ class VideoFile:
         rate = self._stream.average_rate
         return float(rate) if rate else None
 
-    def read(self, indices: Sequence[int]) -> dict[int, Frame]:
-        """The frames of these indices, each decoded once.
+    def read(self, indices: Sequence[int], apply: Apply = as_is) -> dict[int, NDArray[Any]]:
+        """What `apply` makes of the frames of these indices, each decoded once.
 
         Raises:
             DecodeError: A frame cannot be decoded, also not from the start of the file.
         """
+        self._apply = apply
         wanted = sorted({index + self._first for index in indices})
         found = self._by_timestamp(wanted) if self._index.timestamps else {}
         if len(found) < len(wanted):
@@ -197,11 +201,11 @@ class VideoFile:
             for packet in container.demux(stream):
                 yield from frames_of(packet)
 
-    def _by_timestamp(self, wanted: list[int]) -> dict[int, Frame]:
+    def _by_timestamp(self, wanted: list[int]) -> dict[int, NDArray[Any]]:
         """Decode the groups of pictures that hold the wanted frames; fewer if that fails."""
         times = self._index.timestamps
         places = {times[index]: index for index in wanted}
-        found: dict[int, Frame] = {}
+        found: dict[int, NDArray[Any]] = {}
         for keyframe, members in self._runs(wanted).items():
             runs = {times[index] for index in members}
             for frame in self._decoded(runs, seek_to=keyframe):
@@ -246,7 +250,7 @@ class VideoFile:
                 if past:
                     return
 
-    def _by_counting(self, wanted: list[int]) -> dict[int, Frame]:
+    def _by_counting(self, wanted: list[int]) -> dict[int, NDArray[Any]]:
         """Decode from the start of the file and count.
 
         Raises:
@@ -254,7 +258,7 @@ class VideoFile:
             DecodeError: Fewer, by many.
         """
         pending = set(wanted)
-        found: dict[int, Frame] = {}
+        found: dict[int, NDArray[Any]] = {}
         decoded = 0
         for frame in self._kept or self._from_start():
             if decoded in pending:
@@ -269,7 +273,7 @@ class VideoFile:
         self._count = max(decoded - self._first, 0)
         raise kind("corrupt", f"{self._path.name} gives {decoded} of {total} frames")
 
-    def _to_rgb(self, frame: "VideoFrame") -> Frame:
+    def _to_rgb(self, frame: "VideoFrame") -> NDArray[Any]:
         self.num_concealed += bool(frame.is_corrupt)
         width, height = self._size
         if (frame.width, frame.height) != self._size:  # some files change size midway
@@ -277,4 +281,4 @@ class VideoFile:
         with ffmpeg_errors(self._path):
             pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
         turns = round(frame.rotation / 90) % 4
-        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        return self._apply(np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels)

@@ -1,8 +1,8 @@
 """Images as frames, and what keeps a file from being read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,8 @@ from vbench.core.errors import VbenchError
 
 Frame = NDArray[np.uint8]  # (H, W, 3), RGB
 
+
+Apply = Callable[[Frame], NDArray[Any]]
 
 IMAGE_ENDINGS: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 
@@ -30,6 +32,11 @@ class DecodeError(VbenchError):
 
 class MiscountedError(DecodeError):
     """A few of the last frames do not decode; the source now gives the number of those that do."""
+
+
+def as_is(frame: Frame) -> Frame:
+    """The frame itself."""
+    return frame
 
 
 def refuse_nothing(path: Path) -> None:
@@ -61,9 +68,9 @@ class ImageFolder:
         """Number of images."""
         return len(self._files)
 
-    def read(self, indices: Sequence[int]) -> dict[int, Frame]:
-        """Decode these images."""
-        return {index: read_image(self._files[index]) for index in sorted(set(indices))}
+    def read(self, indices: Sequence[int], apply: Apply = as_is) -> dict[int, NDArray[Any]]:
+        """What `apply` makes of these images."""
+        return {index: apply(read_image(self._files[index])) for index in sorted(set(indices))}
 
 
 def image_files(folder: Path) -> list[Path]:
