@@ -29,10 +29,10 @@ def cells(text: str) -> list[list[str]]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "expected"), EXAMPLES)
-def test_a_readme_example_prints_what_it_shows(command, expected):
+def test_a_readme_example_prints_what_it_shows(command, expected, tmp_path):
     program, *arguments = shlex.split(command)
     assert program == "vbench"
-    done = vbench(*arguments)
+    done = vbench(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert cells(done.stdout) == cells(expected)
 

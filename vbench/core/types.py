@@ -139,7 +139,8 @@ class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return hashlib.sha256(json.encode(self, order="sorted")).hexdigest()[:12]
 
     def __str__(self) -> str:
-        parts = [self.model, str(self.clip), f"b{self.batch_size}", self.precision, self.attention]
+        batch = "b-auto" if self.batch_size == "auto" else f"b{self.batch_size}"
+        parts = [self.model, str(self.clip), batch, self.precision, self.attention]
         parts += ["training"] if self.mode == "training" else []
         parts += ["compiled"] if self.compile else []
         return " ".join(part for part in parts if part != "none")
