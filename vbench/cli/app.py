@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import vbench
-from vbench.cli import console, demo, doctor, models, profile, report, show, sweep
+from vbench.cli import audit, console, demo, doctor, models, profile, report, show, sweep
 from vbench.core.errors import VbenchError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ for command in (
     profile.profile,
     sweep.sweep,
     report.report,
+    audit.audit,
     doctor.doctor,
     demo.demo,
 ):

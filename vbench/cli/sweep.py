@@ -124,8 +124,12 @@ def remark(record: Record) -> str:
         return f"{record.case}: {record.status}: {record.error}"
     kind = "estimated" if record.case.device == "meta" else "measured"
     wanted = ("latency a batch", "throughput", "peak memory allocated")
-    found = [r.text for r in summary.rows(record) if r.kind == kind and r.quantity in wanted]
-    return f"{record.case}: {', '.join(found)} ({kind})"
+    rows = summary.rows(record)
+    found = [row.text for row in rows if row.kind == kind and row.quantity in wanted]
+    if found:
+        return f"{record.case}: {', '.join(found)} ({kind})"
+    counted = [row.text for row in rows if row.quantity == "MACs a clip, exact"]
+    return f"{record.case}: {', '.join(counted)} MACs a clip (counted)"
 
 
 def print_plan(cases: list[Case], *, json: bool) -> None:

@@ -1,7 +1,8 @@
 """Why two counters disagree, operator by operator, in words that a reader can check."""
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -88,6 +89,16 @@ def compare(ours: OperationCount, theirs: OtherCount) -> list[Difference]:
             for operator, our_macs, their_macs, reason in rows
         ),
         key=lambda row: (-abs(row.ours - row.theirs), row.operator),
+    )
+
+
+def as_note(differences: Iterable[Difference]) -> str:
+    """What `compare` found as JSON, for a record's notes."""
+    return json.dumps(
+        {
+            row.operator: {"ours": row.ours, "theirs": row.theirs, "why": row.why}
+            for row in differences
+        }
     )
 
 

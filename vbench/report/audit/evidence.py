@@ -19,10 +19,13 @@ class Evidence:
 
     Attributes:
         clip: Its input in words.
+        num_pixels: Of its input, over all frames.
         attention: Products inside of attention.
         scan: Recurrences.
         hidden: By operator what a counter misses that cannot look into a fused state-space block:
             the scan, its convolution and the projections that lie between; empty for other models.
+        products: Products of tensors that neither a layer nor attention holds, of a model without
+            a scan, and `product_names` their operators.
         norms: What fvcore counts for normalisation: 5 an element of a LayerNorm, 2 of a BatchNorm.
         scan_flops: The scan by the formula that VMamba uses.
         num_classes: Of the head that was counted.
@@ -30,12 +33,15 @@ class Evidence:
     """
 
     clip: str
+    num_pixels: int = 0
     macs: float | None = None
     params: float | None = None
     trainable_params: float | None = None
     attention: float = 0.0
     scan: float = 0.0
     hidden: Mapping[str, float] = field(default_factory=dict)
+    products: float = 0.0
+    product_names: tuple[str, ...] = ()
     norms: float = 0.0
     scan_flops: float = 0.0
     num_classes: float | None = None
@@ -50,14 +56,19 @@ def evidence(record: Record) -> Evidence:
 
     operators = numbers(record, "macs_by_operator")
     scan = first("scan_macs") or 0.0
+    products = {name: operators[name] for name in _PRODUCTS if name in operators and not scan}
+    clip = record.case.clip
     return Evidence(
-        clip=str(record.case.clip),
+        clip=str(clip),
+        num_pixels=clip.num_frames * clip.height_px * clip.width_px,
         macs=first("macs"),
         params=first("params"),
         trainable_params=first("trainable_params"),
         attention=operators.get(_ATTENTION, 0.0),
         scan=scan,
         hidden=_hidden(operators) if scan else {},
+        products=sum(products.values()),
+        product_names=tuple(products),
         norms=_norms(record),
         scan_flops=first("vmamba_scan_flops") or 0.0,
         num_classes=first("num_classes"),

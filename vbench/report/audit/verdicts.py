@@ -7,9 +7,9 @@ several the one with the fewest reasons is taken, then the nearest.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from vbench.core.printed import Printed
 from vbench.report.audit.evidence import Evidence
@@ -39,9 +39,11 @@ class Reason(StrEnum):
 
     EQUAL = "equal"
     ROUNDING = "rounding of the print"
+    CUT = "digits cut off instead of rounded"
     VIEWS = "multiplied by views"
     TWICE = "two operations a multiply-add"
     ATTENTION = "attention left out"
+    PRODUCTS = "products outside of layers left out"
     SCAN = "scan left out"
     FUSED = "scan left out, and the projections and convolution fused with it"
     SCAN_IN_FLOPS = "scan counted in FLOPs, the rest in multiply-adds"
@@ -94,6 +96,28 @@ class _Way:
     sum: str
 
 
+class _Fit(NamedTuple):
+    """A way that gives the printed number; the least is the one to believe.
+
+    Attributes:
+        rounding: 0 where none is needed, 1 where it stands for the exact number, 2 where the
+            exact number's digits were cut off.
+    """
+
+    num_reasons: float
+    rounding: int
+    error: float
+    way: _Way
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """All of them; one if the numbers are simply equal."""
+        return self.way.reasons + _ROUNDINGS[self.rounding] or (Reason.EQUAL,)
+
+
+_ROUNDINGS: Final = ((), (Reason.ROUNDING,), (Reason.CUT,))
+
+
 def verdict(row: Printed, found: Evidence | None, others: Sequence[Evidence] = ()) -> Verdict:
     """Explain `row`.
 
@@ -107,16 +131,8 @@ def verdict(row: Printed, found: Evidence | None, others: Sequence[Evidence] = (
             reasons=(Reason.NOT_COUNTED,), counted=None, expected=None, arithmetic="no count"
         )
     scale = _Scale.of(row)
-    ways = _ways_to_count(row, found, others, scale)
-    fitting = sorted(
-        (
-            (_num_reasons(row, way), rounded, error, way)
-            for way in ways
-            if (fit := _fit(row, way)) is not None
-            for rounded, error in (fit,)
-        ),
-        key=lambda candidate: candidate[:3],
-    )
+    fits = (_fit(row, way) for way in _ways_to_count(row, found, others, scale))
+    fitting = sorted((fit for fit in fits if fit is not None), key=lambda fit: fit[:3])
     if not fitting:
         return Verdict(
             reasons=(Reason.UNEXPLAINED,),
@@ -125,20 +141,35 @@ def verdict(row: Printed, found: Evidence | None, others: Sequence[Evidence] = (
             arithmetic=f"{scale.show(counted)} counted, printed {row.text}"
             f" ({_percent(row.value, counted)})",
         )
-    _, rounded, _, way = fitting[0]
-    reasons = way.reasons + ((Reason.ROUNDING,) if rounded else ())
+    best = fitting[0]
     return Verdict(
-        reasons=reasons or (Reason.EQUAL,),
+        reasons=best.reasons,
         counted=counted,
-        expected=way.value,
-        arithmetic=_arithmetic(row, way, scale, rounded=rounded),
+        expected=best.way.value,
+        arithmetic=_arithmetic(row, best, scale) + _alternatives(fitting, scale),
     )
+
+
+def _alternatives(fitting: Sequence[_Fit], scale: "_Scale") -> str:
+    """Other explanations that are as simple as the one believed, and fit too."""
+    best = fitting[0]
+    if best.num_reasons == 0:
+        return ""
+    found = {
+        fit.reasons: f"; or {'; '.join(fit.reasons)}: {scale.show(fit.way.value)}"
+        for fit in reversed(fitting)
+        if fit.num_reasons == best.num_reasons and fit.reasons != best.reasons
+    }
+    return "".join(reversed(found.values()))
 
 
 def _counted(row: Printed, found: Evidence) -> float | None:
     if row.metric == "params":
         return found.params
-    return found.trainable_params if row.metric == "trainable_params" else found.macs
+    if row.metric == "trainable_params":
+        return found.trainable_params
+    views = row.num_views if row.metric == "macs_per_video" else 1
+    return None if found.macs is None else views * found.macs
 
 
 def _num_reasons(row: Printed, way: _Way) -> float:
@@ -148,15 +179,19 @@ def _num_reasons(row: Printed, way: _Way) -> float:
     return sum(cost.get(reason, 1.0) for reason in way.reasons)
 
 
-def _fit(row: Printed, way: _Way) -> tuple[bool, float] | None:
-    """Whether rounding is needed and how far off `way` is, or None if it does not fit."""
+def _fit(row: Printed, way: _Way) -> _Fit | None:
+    """How well `way` gives the printed number, or None if it does not."""
     if way.value <= 0:
         return None
     error = abs(row.value / way.value - 1)
     limit = OTHER_INPUT_TOLERANCE if Reason.INPUT in way.reasons else TOLERANCE
+    reasons = _num_reasons(row, way)
     if error <= limit:
-        return False, error
-    return (True, error) if abs(row.value - way.value) <= row.rounding else None
+        return _Fit(reasons, 0, error, way)
+    if abs(row.value - way.value) <= row.rounding:
+        return _Fit(reasons, 1, error, way)
+    is_cut = 0 <= way.value - row.value < 2 * row.rounding
+    return _Fit(reasons, 2, error, way) if is_cut and not way.reasons else None
 
 
 def _ways_to_count(
@@ -165,11 +200,17 @@ def _ways_to_count(
     if not row.metric.startswith("macs"):
         yield from _ways_of_parameters(row, found, others, scale)
         return
-    for way in [*_ways_of_operators(found, scale), *_ways_of_inputs(row, found, others, scale)]:
+    declared = row.metric == "macs_per_video"
+    for way in [*_ways_of_operators(found, scale), *_ways_of_inputs(found, others, scale)]:
         for whole in _multiplied(row, way):
-            declared = row.metric == "macs_per_video" and Reason.VIEWS in whole.reasons
-            if len(whole.reasons) - declared <= MOST_REASONS:
+            believed = set(whole.reasons) - ({Reason.VIEWS} if declared else set())
+            if len(believed) <= MOST_REASONS and not _is_far_fetched(believed):
                 yield whole
+
+
+def _is_far_fetched(reasons: set[Reason]) -> bool:
+    """Whether another input is also multiplied: so many products hit any number by chance."""
+    return Reason.INPUT in reasons and bool({Reason.TWICE, Reason.VIEWS} & reasons)
 
 
 def _ways_of_operators(found: Evidence, scale: "_Scale") -> Iterator[_Way]:
@@ -185,6 +226,9 @@ def _ways_of_operators(found: Evidence, scale: "_Scale") -> Iterator[_Way]:
         ways.append(_Way((Reason.SCAN,), macs - found.scan, less))
         parts = "".join(f" - {scale.show(n)} {name}" for name, n in found.hidden.items())
         ways.append(_Way((Reason.FUSED,), macs - sum(found.hidden.values()), whole + parts))
+    elif found.products:
+        less = f"{whole} - {scale.show(found.products)} of {' and '.join(found.product_names)}"
+        ways.append(_Way((Reason.PRODUCTS,), macs - found.products, less))
     if found.scan_flops:
         other = f"{whole} - {scale.show(found.scan)} + {scale.show(found.scan_flops)} of the scan"
         value = macs - found.scan + found.scan_flops
@@ -196,25 +240,35 @@ def _ways_of_operators(found: Evidence, scale: "_Scale") -> Iterator[_Way]:
             yield _Way((*way.reasons, Reason.NORMS), way.value + found.norms, way.sum + more)
 
 
-def _ways_of_inputs(
-    row: Printed, found: Evidence, others: Sequence[Evidence], scale: "_Scale"
-) -> Iterator[_Way]:
+def _ways_of_inputs(found: Evidence, others: Sequence[Evidence], scale: "_Scale") -> Iterator[_Way]:
+    """All of the operators at another input; also with norms, and of a scan's model without it."""
     for other in others:
-        if other.macs and other.clip != found.clip:
-            text = f"{scale.show(other.macs)} counted at {other.clip} (frames x pixels)"
-            yield _Way((Reason.INPUT,), other.macs, text)
+        if not other.macs or other.clip == found.clip:
+            continue
+        norms = other.norms
+        if found.num_pixels and not norms:  # an element of them is one of the input's places
+            norms = found.norms * other.num_pixels / found.num_pixels
+        for way in _ways_of_operators(replace(other, norms=norms), scale):
+            if way.reasons in _AT_ANOTHER_INPUT:
+                where = f"at {other.clip} (frames x pixels): {way.sum}"
+                yield _Way((*way.reasons, Reason.INPUT), way.value, where)
+
+
+_AT_ANOTHER_INPUT: Final = ((), (Reason.SCAN,), (Reason.FUSED,), (Reason.NORMS,))
 
 
 def _multiplied(row: Printed, way: _Way) -> Iterator[_Way]:
-    yield way
-    yield _Way((*way.reasons, Reason.TWICE), 2 * way.value, f"({way.sum}) x 2")
-    if row.num_views > 1:
-        clips, crops = row.views
-        yield _Way(
-            (*way.reasons, Reason.VIEWS),
-            row.num_views * way.value,
-            f"({way.sum}) x {clips} clips x {crops} crops",
-        )
+    """`way` as it is, in FLOPs, over all views, and both."""
+    twice = _Way((*way.reasons, Reason.TWICE), 2 * way.value, f"({way.sum}) x 2")
+    for one in (way, twice):
+        yield one
+        if row.num_views > 1:
+            clips, crops = row.views
+            yield _Way(
+                (*one.reasons, Reason.VIEWS),
+                row.num_views * one.value,
+                f"({one.sum}) x {clips} clips x {crops} crops",
+            )
 
 
 def _ways_of_parameters(
@@ -237,11 +291,12 @@ def _ways_of_parameters(
             )
 
 
-def _arithmetic(row: Printed, way: _Way, scale: "_Scale", *, rounded: bool) -> str:
+def _arithmetic(row: Printed, fit: _Fit, scale: "_Scale") -> str:
+    way = fit.way
     is_sum = any(sign in way.sum for sign in (" - ", " + ", ") x "))
     equals = f" = {scale.show(way.value)}" if is_sum else ""
     text = f"{way.sum}{equals}, printed {row.text} ({_percent(row.value, way.value)})"
-    if not rounded:
+    if fit.rounding != 1:
         return text
     low, high = (scale.show(row.value + sign * row.rounding) for sign in (-1, 1))
     return f"{text}, which stands for {low} to {high}"
