@@ -55,6 +55,8 @@ def test_show_as_json_holds_values_in_base_units():
 
 def test_second_hand_numbers_are_never_shown_as_published():
     shown = vbench("show", "lcr")
+    assert shown.returncode == 0, shown.stderr
+    assert "lcr_jester" in shown.stdout
     assert "90.83" not in shown.stdout
 
 

@@ -58,16 +58,16 @@ def cells(record: Record) -> list[list[str]]:
 
 
 def published(record: Record) -> dict[str, str]:
-    """What papers and official model zoos print for this variant at this clip, as printed."""
+    """What papers and official model zoos print for this variant at this clip, one a source."""
     case = record.case
     found: dict[str, dict[str, str]] = {}
     for row in model_zoo.published(case.model):
         views = f" over {row.num_views} views" if row.metric == "macs_per_video" else ""
         if row.metric in PRINTED and fits(row, case):
             texts = found.setdefault(PRINTED[row.metric], {})
-            texts.setdefault(f"{row.text}{views}", row.origin)
+            texts.setdefault(row.origin, f"{row.text}{views}")
     return {
-        quantity: "; ".join(f"{text} ({origin})" for text, origin in texts.items())
+        quantity: "; ".join(f"{text} ({origin})" for origin, text in texts.items())
         for quantity, texts in found.items()
     }
 
