@@ -94,7 +94,7 @@ def edge_maps(rgb: Tensor, *, hysteresis_steps: int) -> Tensor:
     high = otsu_threshold(grey)[:, None, None]
     across, down = sobel(grey)
     magnitude = across.abs() + down.abs()
-    weak = _is_peak(across, down, magnitude) & (magnitude > high // 2)
+    weak = _is_peak(across, down, magnitude) & (magnitude > (high >> 1))
     edges = weak & (magnitude > high)
     for _ in range(hysteresis_steps):
         edges = _dilated(edges) & weak
@@ -104,7 +104,8 @@ def edge_maps(rgb: Tensor, *, hysteresis_steps: int) -> Tensor:
 def grey_levels(rgb: Tensor) -> Tensor:
     """Luma rounded to 0..255: (F, 3, H, W) -> int32 (F, H, W)."""
     red, green, blue = rgb.clamp(0, 255).round().to(torch.int32).unbind(1)
-    return (299 * red + 587 * green + 114 * blue + 500) // 1000
+    thousandths = 299 * red + 587 * green + 114 * blue + 500
+    return torch.div(thousandths, 1000, rounding_mode="floor")
 
 
 def otsu_threshold(grey: Tensor) -> Tensor:
@@ -239,7 +240,8 @@ def _angles(places: Tensor, num_columns: int, head_dim: int) -> Tensor:
     num_angles = head_dim // 4
     channel = torch.arange(num_angles, device=places.device, dtype=torch.float64)
     frequency = 10000.0 ** (-channel / num_angles)
-    row_column = torch.stack((places // num_columns, places % num_columns), dim=2)  # (B, N, 2)
+    rows = torch.div(places, num_columns, rounding_mode="floor")
+    row_column = torch.stack((rows, places % num_columns), dim=2)  # (B, N, 2)
     angles = (row_column.unsqueeze(3) * frequency).flatten(2)  # (B, N, head_dim / 2)
     return angles.repeat_interleave(2, dim=2)
 
