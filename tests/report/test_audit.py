@@ -152,6 +152,11 @@ def test_no_more_than_two_reasons_are_believed_at_once_unless_the_views_are_decl
     assert set(verdict(declared, found).reasons) == {Reason.ATTENTION, Reason.TWICE, Reason.VIEWS}
 
 
+def test_a_count_said_to_be_of_all_views_is_not_equal_to_that_of_one():
+    row = a_row(196e9, views=(1, 3), metric="macs_per_video")
+    assert verdict(row, DIVIDED).reasons == (Reason.UNEXPLAINED,)
+
+
 def test_notes_that_are_not_what_they_should_be_are_passed_over():
     for note in ("[1, 2]", "not json", '{"linear": "x", "conv": null}', "{"):
         record = a_record(

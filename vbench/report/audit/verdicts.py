@@ -197,14 +197,16 @@ def _fit(row: Printed, way: _Way) -> _Fit | None:
 def _ways_to_count(
     row: Printed, found: Evidence, others: Sequence[Evidence], scale: "_Scale"
 ) -> Iterator[_Way]:
+    """Every way that is not far-fetched; of a count over all views only such over views."""
     if not row.metric.startswith("macs"):
-        yield from _ways_of_parameters(row, found, others, scale)
+        yield from _ways_of_parameters(row, found, scale)
         return
     declared = row.metric == "macs_per_video"
     for way in [*_ways_of_operators(found, scale), *_ways_of_inputs(found, others, scale)]:
         for whole in _multiplied(row, way):
             believed = set(whole.reasons) - ({Reason.VIEWS} if declared else set())
-            if len(believed) <= MOST_REASONS and not _is_far_fetched(believed):
+            of_the_quantity = Reason.VIEWS in whole.reasons or not declared or row.num_views == 1
+            if of_the_quantity and len(believed) <= MOST_REASONS and not _is_far_fetched(believed):
                 yield whole
 
 
@@ -271,9 +273,8 @@ def _multiplied(row: Printed, way: _Way) -> Iterator[_Way]:
             )
 
 
-def _ways_of_parameters(
-    row: Printed, found: Evidence, others: Sequence[Evidence], scale: "_Scale"
-) -> Iterator[_Way]:
+def _ways_of_parameters(row: Printed, found: Evidence, scale: "_Scale") -> Iterator[_Way]:
+    """As counted, and with a head for the classes of the row's dataset or of a known one."""
     counted = _counted(row, found) or 0.0
     whole = f"{scale.show(counted)} counted"
     yield _Way((), counted, whole)
