@@ -208,13 +208,13 @@ def _initialise(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-@register_model(family=FAMILY, clip=(16, 224, 224))
+@register_model(family=FAMILY, clip=(16, 224, 224), label_space="kinetics400_uniformer")
 def uniformer_small(options: Options) -> UniFormer:
     """18 blocks, 21.4 M parameters."""
     return UniFormer(UniFormerConfig(), options)
 
 
-@register_model(family=FAMILY, clip=(16, 224, 224))
+@register_model(family=FAMILY, clip=(16, 224, 224), label_space="kinetics400_uniformer")
 def uniformer_base(options: Options) -> UniFormer:
     """40 blocks, 49.8 M parameters."""
     return UniFormer(UniFormerConfig(depths=(5, 8, 20, 7), drop_path_rate=0.3), options)

@@ -27,6 +27,7 @@ from vbench.accuracy.images import (
     ImageFolder,
     MiscountedError,
     as_is,
+    image_files,
     refuse_nothing,
 )
 
@@ -64,7 +65,12 @@ class Source(Protocol):
 
 @contextlib.contextmanager
 def opened(
-    path: Path, *, start_s: float | None = None, stop_s: float | None = None
+    path: Path,
+    *,
+    start_s: float | None = None,
+    stop_s: float | None = None,
+    start_frame: int | None = None,
+    stop_frame: int | None = None,
 ) -> Iterator[Source]:
     """Open a video file, an image, or a folder of numbered images.
 
@@ -72,13 +78,15 @@ def opened(
         path: What to open.
         start_s: Start of a segment; frame 0 is the one on show then.
         stop_s: End of the segment, not included.
+        start_frame: First of a folder's images, by the number in its name.
+        stop_frame: Last of them.
 
     Raises:
         DecodeError: It is not there, or cannot be read.
         UnavailableError: A video file, and PyAV is not installed.
     """
     if path.is_dir():
-        yield ImageFolder(path)
+        yield ImageFolder(path, image_files(path, start_frame, stop_frame))
         return
     refuse_nothing(path)
     if path.suffix.lower() in IMAGE_ENDINGS:

@@ -58,8 +58,8 @@ class ImageFolder:
 
     fps = None
 
-    def __init__(self, folder: Path, files: list[Path] | None = None) -> None:
-        self._files = image_files(folder) if files is None else files
+    def __init__(self, folder: Path, files: list[Path]) -> None:
+        self._files = files
         if not self._files:
             raise DecodeError("no frames", f"{folder.name} holds no image")
 
@@ -73,10 +73,15 @@ class ImageFolder:
         return {index: apply(read_image(self._files[index])) for index in sorted(set(indices))}
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The images of a folder in the order of the numbers in their names."""
+def image_files(folder: Path, first: int | None = None, last: int | None = None) -> list[Path]:
+    """The images of a folder in the order of the numbers in their names, from and to a number."""
     found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_ENDINGS]
-    return sorted(found, key=lambda path: (_number(path.stem), path.name))
+    numbered = sorted((_number(path.stem), path.name, path) for path in found)
+    return [
+        path
+        for number, _, path in numbered
+        if (first is None or number >= first) and (last is None or number <= last)
+    ]
 
 
 def _number(stem: str) -> int:
