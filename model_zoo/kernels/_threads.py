@@ -1,0 +1,43 @@
+"""Tasks of compiled code on all of torch's threads; Python's lock is free while they run.
+
+The threads are Python's own and stay for the next call. A forked process has none of its parent's
+and starts its own at its first call.
+"""
+
+import functools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+
+def run_tasks(tasks: Iterable[Callable[[], None]]) -> None:
+    """Run every task, in no order, on the calling thread and `torch.get_num_threads()` - 1 more."""
+    waiting = deque(tasks)
+    num_helpers = min(torch.get_num_threads(), len(waiting)) - 1
+    if num_helpers > 0:
+        pool = _pool(torch.get_num_threads() - 1, os.getpid())
+        helpers = [pool.submit(_drain, waiting) for _ in range(num_helpers)]
+    else:
+        helpers = []
+    try:
+        _drain(waiting)
+    finally:
+        for helper in helpers:
+            helper.result()
+
+
+def _drain(waiting: deque[Callable[[], None]]) -> None:
+    while True:
+        try:
+            task = waiting.popleft()
+        except IndexError:
+            return
+        task()
+
+
+@functools.lru_cache(maxsize=1)
+def _pool(num_threads: int, process_id: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads, thread_name_prefix="model_zoo")

@@ -1,0 +1,302 @@
+"""Vectors of float32 in LLVM's intermediate representation: loops, memory, exponentials.
+
+A vector has as many lanes as a register of the instruction set. Exponentials and logarithms are
+polynomials in registers, good to about one part in 10^7. Addresses and counts are 64-bit integers,
+distances in memory are in bytes. What is passed around are llvmlite's values, which have no type
+in Python; a Python integer may stand for a constant one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+from llvmlite import ir
+
+from model_zoo.kernels._llvm import FLOAT_BYTES, InstructionSet
+
+I16: Final = ir.IntType(16)
+I32: Final = ir.IntType(32)
+I64: Final = ir.IntType(64)
+F32: Final = ir.FloatType()
+ELEMENTS: Final = {torch.float32: F32, torch.float16: ir.HalfType(), torch.bfloat16: I16}
+
+LOG2_E: Final = 1.4426950408889634
+# 1 + r (c0 + c1 r + ...) is 2^r within 5e-9 for |r| <= 1/2. c interpolates (2^r - 1) / r at
+# Chebyshev's nodes: the error vanishes with r, so that it does not add up over slow decays.
+EXP2_COEFFICIENTS: Final = (
+    0.6931471824645996,
+    0.24022650718688965,
+    0.055503569543361664,
+    0.009618083015084267,
+    0.0013390863314270973,
+    0.00015453163359779865,
+)
+# e (c0 + c1 e + ...) is log(1 + e) within 2e-8 of itself for 0 <= e <= 1, found likewise.
+LOG1P_COEFFICIENTS: Final = (
+    1.0,
+    -0.49999892711639404,
+    0.33329710364341736,
+    -0.24951615929603577,
+    0.1966327428817749,
+    -0.1526966691017151,
+    0.10543623566627502,
+    -0.056373611092567444,
+    0.019542526453733444,
+    -0.0031760570127516985,
+)
+# Adding it rounds a float32 to an integer, which then stands in the lowest bits.
+ROUNDER: Final = 1.5 * 2.0**23
+# Of 2^x by exponent bits: the first gives exactly 0, the second infinity.
+EXP2_RANGE: Final = (-127.0, 128.0)
+# Of e^x: within it the result is a normal number.
+EXP_RANGE: Final = (-87.0, 88.0)
+EXPONENT_BIT: Final = 23
+NEAREST_QUIET: Final = 8  # immediate of VREDUCE: to the nearest integer, no exception
+CURRENT_ROUNDING: Final = 4
+
+
+def new_function(name: str, num_arguments: int) -> Any:
+    """A function of 64-bit integers in a module of its own."""
+    signature = ir.FunctionType(ir.VoidType(), [I64] * num_arguments)
+    return ir.Function(ir.Module(name), signature, name)
+
+
+class VectorIR:
+    """Appends operations to `function`, which must be empty."""
+
+    def __init__(self, function: Any, level: InstructionSet) -> None:
+        self.level = level
+        self.num_lanes = level.num_lanes
+        self.module = function.module
+        self.builder = ir.IRBuilder(function.append_basic_block())
+        self.vector = ir.VectorType(F32, level.num_lanes)
+        self.bits = ir.VectorType(I32, level.num_lanes)
+
+    def sum(self, *terms: Any) -> Any:
+        """Of integers."""
+        total = _integer(terms[0])
+        for term in terms[1:]:
+            total = self.builder.add(total, _integer(term))
+        return total
+
+    def product(self, *factors: Any) -> Any:
+        """Of integers."""
+        result = _integer(factors[0])
+        for factor in factors[1:]:
+            result = self.builder.mul(result, _integer(factor))
+        return result
+
+    def difference(self, left: Any, right: Any) -> Any:
+        """Of integers."""
+        return self.builder.sub(_integer(left), _integer(right))
+
+    def quotient(self, dividend: Any, divisor: Any) -> Any:
+        """Of integers, neither negative, rounded down."""
+        return self.builder.udiv(dividend, _integer(divisor))
+
+    def bit(self, bits: Any, index: Any) -> Any:
+        """The integer 1 if that bit is set, else 0."""
+        return self.builder.and_(self.builder.lshr(bits, index), _integer(1))
+
+    def compare(self, operator: str, left: Any, right: Any) -> Any:
+        """Whether a comparison of integers, such as ``<``, holds."""
+        return self.builder.icmp_signed(operator, left, _integer(right))
+
+    def smaller(self, left: Any, right: Any) -> Any:
+        """Of two integers."""
+        return self.builder.select(self.compare("<", left, right), left, _integer(right))
+
+    def either(self, condition: Any, then: Callable[[], Any], otherwise: Any) -> Any:
+        """`then()` if `condition` holds, evaluated only then; else `otherwise`."""
+        before = self.builder.block
+        with self.builder.if_then(condition):
+            value = then()
+            inside = self.builder.block
+        result = self.builder.phi(value.type)
+        result.add_incoming(value, inside)
+        result.add_incoming(otherwise, before)
+        return result
+
+    def loop(
+        self, count: Any, body: Callable[..., Sequence[Any] | None], carried: Sequence[Any] = ()
+    ) -> list[Any]:
+        """Run `body(index, *carried)` for each index below `count`; it gives the next `carried`."""
+        builder = self.builder
+        blocks = [builder.append_basic_block() for _ in range(3)]
+        head, inside, after = blocks
+        before = builder.block
+        builder.branch(head)
+        builder.position_at_end(head)
+        initial = [_integer(0), *carried]
+        variables = [builder.phi(value.type) for value in initial]
+        builder.cbranch(self.compare("<", variables[0], count), inside, after)
+        builder.position_at_end(inside)
+        following = body(*variables) or ()
+        following = [self.sum(variables[0], 1), *following]
+        for variable, first, later in zip(variables, initial, following, strict=True):
+            variable.add_incoming(first, before)
+            variable.add_incoming(later, builder.block)
+        builder.branch(head)
+        builder.position_at_end(after)
+        return variables[1:]
+
+    def load_integer(self, address: Any) -> Any:
+        """The 64-bit integer there."""
+        return self.builder.load(self._pointer(address), typ=I64)
+
+    def broadcast(self, address: Any) -> Any:
+        """The float32 there, in every lane."""
+        number = self.builder.load(self._pointer(address), align=FLOAT_BYTES, typ=F32)
+        return self._splat(number)
+
+    def load(self, address: Any, dtype: torch.dtype = torch.float32) -> Any:
+        """Consecutive elements, widened to float32."""
+        kind = ir.VectorType(ELEMENTS[dtype], self.num_lanes)
+        value = self.builder.load(self._pointer(address), align=dtype.itemsize, typ=kind)
+        if dtype == torch.bfloat16:
+            high = self.builder.shl(self.builder.zext(value, self.bits), self._whole(16))
+            return self.builder.bitcast(high, self.vector)
+        return value if dtype == torch.float32 else self.builder.fpext(value, self.vector)
+
+    def store(self, value: Any, address: Any, dtype: torch.dtype = torch.float32) -> None:
+        """To consecutive elements, rounded to the nearest."""
+        if dtype == torch.bfloat16:
+            value = self._rounded_to_bfloat16(value)
+        elif dtype == torch.float16:
+            value = self.builder.fptrunc(value, ir.VectorType(ELEMENTS[dtype], self.num_lanes))
+        self.builder.store(value, self._pointer(address), align=dtype.itemsize)
+
+    def copy(self, source: Any, destination: Any, count: Any, dtype: torch.dtype) -> None:
+        """Copy `count` elements one by one."""
+        kind = ir.IntType(8 * dtype.itemsize)
+
+        def body(index: Any) -> None:
+            offset = self.product(index, dtype.itemsize)
+            pointers = [self._pointer(self.sum(x, offset)) for x in (source, destination)]
+            element = self.builder.load(pointers[0], align=dtype.itemsize, typ=kind)
+            self.builder.store(element, pointers[1], align=dtype.itemsize)
+
+        self.loop(count, body)
+
+    def prefetch(self, address: Any) -> None:
+        """Ask for the cache line there; it need not exist."""
+        function = self._declared(
+            "llvm.prefetch.p0", ir.VoidType(), [ir.PointerType(), I32, I32, I32]
+        )
+        read, keep_in_l2, data = (ir.Constant(I32, x) for x in (0, 2, 1))
+        self.builder.call(function, [self._pointer(address), read, keep_in_l2, data])
+
+    def _pointer(self, address: Any) -> Any:
+        return self.builder.inttoptr(address, ir.PointerType())
+
+    def _rounded_to_bfloat16(self, value: Any) -> Any:
+        """To the nearest, ties to even; NaN stays NaN."""
+        b = self.builder
+        bits = b.bitcast(value, self.bits)
+        is_odd = b.and_(b.lshr(bits, self._whole(16)), self._whole(1))
+        rounded = b.add(bits, b.add(is_odd, self._whole(0x7FFF)))
+        kept = b.select(b.fcmp_unordered("uno", value, value), self._whole(0x7FC00000), rounded)
+        return b.trunc(b.lshr(kept, self._whole(16)), ir.VectorType(I16, self.num_lanes))
+
+    def constant(self, number: float) -> Any:
+        """The same float32 in every lane."""
+        return ir.Constant(self.vector, [number] * self.num_lanes)
+
+    def add(self, a: Any, b: Any) -> Any:
+        """Of vectors."""
+        return self.builder.fadd(a, b)
+
+    def multiply(self, a: Any, b: Any) -> Any:
+        """Of vectors."""
+        return self.builder.fmul(a, b)
+
+    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
+        """The vector a b + c, rounded once where there is an instruction for it."""
+        return self._intrinsic(f"llvm.fmuladd.v{self.num_lanes}f32", a, b, c)
+
+    def silu(self, x: Any) -> Any:
+        """The vector x / (1 + e^-x)."""
+        return self.builder.fdiv(x, self.add(self.constant(1), self.exp(self.builder.fneg(x))))
+
+    def softplus(self, x: Any) -> Any:
+        """The vector log(1 + e^x), its smallest values accurate too."""
+        magnitude = self._intrinsic(f"llvm.fabs.v{self.num_lanes}f32", x)
+        e = self.exp(self.builder.fneg(magnitude))
+        log1p = self._polynomial(e, LOG1P_COEFFICIENTS)
+        return self.multiply_add(e, log1p, self._at_least(0, x))
+
+    def exp(self, x: Any) -> Any:
+        """The vector e^x, held within e^-87 and e^88."""
+        x = self._within(EXP_RANGE, x)
+        shifted = self.multiply_add(x, self.constant(LOG2_E), self.constant(ROUNDER))
+        n = self.builder.fsub(self.constant(ROUNDER), shifted)
+        r = self.multiply_add(x, self.constant(LOG2_E), n)  # rounded once: good for large x too
+        return self._add_to_exponent(self._small_power(r), shifted)
+
+    def exp2(self, x: Any) -> Any:
+        """The vector 2^x: 0 and infinity where that is so, or where only float32's subnormals are.
+
+        With an instruction that scales, subnormals too.
+        """
+        if self.level.has_scale:
+            r = self._avx512("reduce", x, ir.Constant(I32, NEAREST_QUIET))
+            return self._avx512("scalef", self._small_power(r), self.builder.fsub(x, r))
+        x = self._within(EXP2_RANGE, x)
+        shifted = self.add(x, self.constant(ROUNDER))
+        n = self.builder.fsub(shifted, self.constant(ROUNDER))
+        return self._add_to_exponent(self._small_power(self.builder.fsub(x, n)), shifted)
+
+    def _small_power(self, r: Any) -> Any:
+        return self._polynomial(r, (1.0, *EXP2_COEFFICIENTS))
+
+    def _polynomial(self, x: Any, coefficients: Sequence[float]) -> Any:
+        *others, value = (self.constant(c) for c in coefficients)
+        for c in reversed(others):
+            value = self.multiply_add(value, x, c)
+        return value
+
+    def _add_to_exponent(self, power: Any, shifted: Any) -> Any:
+        """Power times 2^n, where `shifted` is n + ROUNDER."""
+        b = self.builder
+        exponent = b.shl(b.bitcast(shifted, self.bits), self._whole(EXPONENT_BIT))
+        return b.bitcast(b.add(b.bitcast(power, self.bits), exponent), self.vector)
+
+    def _within(self, bounds: tuple[float, float], x: Any) -> Any:
+        high = self.constant(bounds[1])
+        x = self._at_least(bounds[0], x)
+        return self.builder.select(self.builder.fcmp_ordered("<", high, x), high, x)
+
+    def _at_least(self, bound: float, x: Any) -> Any:
+        """The larger; NaN where x is, as one instruction of x86 has it in this order."""
+        low = self.constant(bound)
+        return self.builder.select(self.builder.fcmp_ordered(">", low, x), low, x)
+
+    def _avx512(self, operation: str, *operands: Any) -> Any:
+        """An operation on all 16 lanes that has no portable name."""
+        name = f"llvm.x86.avx512.mask.{operation}.ps.512"
+        rounding = ir.Constant(I32, CURRENT_ROUNDING)
+        return self._intrinsic(name, *operands, self.constant(0), ir.Constant(I16, -1), rounding)
+
+    def _intrinsic(self, name: str, *operands: Any) -> Any:
+        """Call a function of LLVM's that gives a vector."""
+        function = self._declared(name, self.vector, [x.type for x in operands])
+        return self.builder.call(function, operands)
+
+    def _declared(self, name: str, result: Any, arguments: list[Any]) -> Any:
+        function = self.module.globals.get(name)
+        if function is None:
+            function = ir.Function(self.module, ir.FunctionType(result, arguments), name)
+        return function
+
+    def _splat(self, number: Any) -> Any:
+        undefined = ir.Constant(self.vector, ir.Undefined)
+        single = self.builder.insert_element(undefined, number, ir.Constant(I32, 0))
+        return self.builder.shuffle_vector(single, undefined, ir.Constant(self.bits, None))
+
+    def _whole(self, number: int) -> Any:
+        """The same 32-bit integer in every lane."""
+        return ir.Constant(self.bits, [number] * self.num_lanes)
+
+
+def _integer(value: Any) -> Any:
+    return ir.Constant(I64, value) if isinstance(value, int) else value
