@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
-from model_zoo.kernels.selective_scan import cpu, cpu_backward
+from model_zoo.kernels._llvm import instruction_set
+from model_zoo.kernels.selective_scan import cpu, cpu_backward, native
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
 from model_zoo.kernels.selective_scan.operation_counts import (
     backward_multiply_adds,
@@ -85,8 +86,16 @@ def selective_scan(
 
 
 def implementation(device: torch.device | str) -> str:
-    """Name of the form that runs on `device`, for records: ``triton`` or ``chunked``."""
-    return "triton" if torch.device(device).type == "cuda" and _has_triton() else "chunked"
+    """Name of the form that runs on `device`, for records: ``triton``, ``chunked``, or as below.
+
+    On a CPU ``native (avx512)`` and the like, for machine code of that instruction set; in float64
+    that is ``chunked`` all the same.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda" and _has_triton():
+        return "triton"
+    level = instruction_set() if kind == "cpu" else None
+    return "chunked" if level is None else f"native ({level.name})"
 
 
 @functools.cache
@@ -133,6 +142,14 @@ _LIBRARY.define(
 
 def _chunked(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tensor, Tensor]:
     return cpu.forward(ScanInputs(*operands, **options), checkpoint_steps=checkpoint_steps)
+
+
+def _on_cpu(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tensor, Tensor]:
+    inputs = ScanInputs(*operands, **options)
+    level = None if inputs.dtype == torch.float64 else instruction_set()
+    if level is None:
+        return cpu.forward(inputs, checkpoint_steps=checkpoint_steps)
+    return native.forward(inputs, checkpoint_steps=checkpoint_steps, level=level)
 
 
 def _chunked_backward(
@@ -232,7 +249,7 @@ def _count_backward(
     return 2 * backward_multiply_adds(u, A[-1], has_skip=D is not None, has_gate=z is not None)
 
 
-_LIBRARY.impl("selective_scan", _chunked, "CPU")
+_LIBRARY.impl("selective_scan", _on_cpu, "CPU")
 _LIBRARY.impl("selective_scan_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("selective_scan", _on_cuda, "CUDA")
 _LIBRARY.impl("selective_scan_backward", _on_cuda_backward, "CUDA")

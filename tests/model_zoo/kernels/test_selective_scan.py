@@ -43,6 +43,12 @@ SIZES = [  # directions, batch, tokens, channels, states
 ]
 
 
+@pytest.fixture(autouse=True)
+def chunked(monkeypatch):
+    """On a CPU, this file is about the form in plain torch; `test_native` is about the other."""
+    monkeypatch.setenv("MODEL_ZOO_NATIVE", "off")
+
+
 def scan(operands: dict[str, Any], **options: Any) -> Tensor:
     return selective_scan(**operands, reverse=REVERSE[: len(operands["u"])], **options)
 
