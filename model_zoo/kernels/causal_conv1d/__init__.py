@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
-from model_zoo.kernels.causal_conv1d import cpu
+from model_zoo.kernels._llvm import instruction_set
+from model_zoo.kernels.causal_conv1d import cpu, native
 
 
 def causal_conv1d(
@@ -54,8 +55,16 @@ def causal_conv1d(
 
 
 def implementation(device: torch.device | str) -> str:
-    """Name of the form that runs on `device`, for records: ``triton`` or ``chunked``."""
-    return "triton" if torch.device(device).type == "cuda" and _has_triton() else "chunked"
+    """Name of the form that runs on `device`, for records: ``triton``, ``chunked``, or as below.
+
+    On a CPU ``native (avx512)`` and the like, for machine code of that instruction set; in float64
+    that is ``chunked`` all the same.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda" and _has_triton():
+        return "triton"
+    level = instruction_set() if kind == "cpu" else None
+    return "chunked" if level is None else f"native ({level.name})"
 
 
 @functools.cache
@@ -81,6 +90,13 @@ _LIBRARY.define(
     f"causal_conv1d_backward(Tensor grad, {_OPERANDS}, *, {_OPTIONS})"
     " -> (Tensor x, Tensor weight, Tensor bias)"
 )
+
+
+def _on_cpu(x: Tensor, *operands: Any, **options: Any) -> Tensor:
+    level = None if x.dtype == torch.float64 else instruction_set()
+    if level is None:
+        return cpu.forward(x, *operands, **options)
+    return native.forward(x, *operands, **options, level=level)
 
 
 def _on_cuda(x: Tensor, *operands: Any, **options: Any) -> Tensor:
@@ -144,7 +160,7 @@ def _count_backward(
     return 3 * _count(x, weight)
 
 
-_LIBRARY.impl("causal_conv1d", cpu.forward, "CPU")
+_LIBRARY.impl("causal_conv1d", _on_cpu, "CPU")
 _LIBRARY.impl("causal_conv1d_backward", cpu.backward, "CPU")
 _LIBRARY.impl("causal_conv1d", _on_cuda, "CUDA")
 _LIBRARY.impl("causal_conv1d_backward", _on_cuda_backward, "CUDA")

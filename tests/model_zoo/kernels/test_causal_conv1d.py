@@ -28,6 +28,12 @@ SIZES = [  # directions, batch, tokens, channels, taps
 ]
 
 
+@pytest.fixture(autouse=True)
+def chunked(monkeypatch):
+    """On a CPU, this file is about the form in plain torch; `test_native` is about the other."""
+    monkeypatch.setenv("MODEL_ZOO_NATIVE", "off")
+
+
 def operands_of(
     num_directions: int,
     batch: int,
