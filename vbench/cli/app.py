@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import vbench
-from vbench.cli import audit, console, demo, doctor, models, profile, report, show, sweep
+from vbench.cli import audit, claims, console, demo, doctor, models, profile, report, show, sweep
 from vbench.core.errors import VbenchError
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ for command in (
     sweep.sweep,
     report.report,
     audit.audit,
+    claims.claims,
     doctor.doctor,
     demo.demo,
 ):

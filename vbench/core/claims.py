@@ -77,6 +77,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         judge: Name of the function that turns points into verdicts.
         published: Accuracies that it rests on.
         groups: Models by what the claim says of them.
+        order: Claims of a report go from the lowest to the highest.
     """
 
     name: Name
@@ -89,6 +90,7 @@ class Claim(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     note: str = ""
     published: tuple[PublishedPoint, ...] = ()
     groups: dict[str, tuple[str, ...]] = {}
+    order: int = 50
 
     def part(self, name: str) -> Part:
         """The part of that name."""
@@ -112,7 +114,8 @@ def load_claims(names: list[str]) -> list[Claim]:
             close = get_close_matches(name, known, n=1)
             hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"
             raise UsageError(f"unknown claim: {name}", hint=hint)
-    return [_load(name) for name in names or known]
+    claims = [_load(name) for name in dict.fromkeys(names or known)]
+    return sorted(claims, key=lambda claim: (claim.order, claim.name))
 
 
 def _load(name: str) -> Claim:

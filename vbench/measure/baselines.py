@@ -1,4 +1,4 @@
-"""Models that a claim sets another against and that nobody has released: the zoo lists none of them.
+"""Models that a claim sets another against and that nobody released; the zoo lists none of them.
 
 A spec names them as it names any model that is not the zoo's, by ``package.module:callable``.
 """
