@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 import msgspec
 
 from vbench.core.errors import StoreError, UsageError
 from vbench.core.types import SCHEMA_VERSION, Record
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 RECORDS_FILE = "records.jsonl"
 LOCK_FILE = ".lock"
@@ -38,12 +40,17 @@ class _Version(msgspec.Struct):
 class RunWriter:
     """The only writer of one run folder while it is open.
 
+    Args:
+        run_dir: Made if it is not there.
+        file: Of the records in it.
+        task: What writes there, for the message to whoever comes second.
+
     Raises:
         StoreError: The folder cannot be made or written.
         UsageError: Another process writes it.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, file: str = RECORDS_FILE, task: str = "sweep") -> None:
         self._run_dir = run_dir
         try:
             run_dir.mkdir(parents=True, exist_ok=True)
@@ -55,23 +62,23 @@ class RunWriter:
         except BlockingIOError:
             os.close(self._lock)
             raise UsageError(
-                f"another sweep is writing {run_dir}",
+                f"another {task} is writing {run_dir}",
                 hint="wait for it, or write elsewhere with --out",
             ) from None
         try:
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
-            self._records = os.open(run_dir / RECORDS_FILE, flags, 0o644)
+            self._records = os.open(run_dir / file, flags, 0o644)
         except OSError as error:
             os.close(self._lock)
             raise _cannot_write(run_dir, error) from None
 
-    def append(self, record: Record) -> None:
-        """Add one line and wait until it is on the disk.
+    def append(self, *records: msgspec.Struct) -> None:
+        """Add a line a record and wait until it is on the disk.
 
         Raises:
             StoreError: The disk is full or gone; what was stored before stays.
         """
-        line = msgspec.json.encode(record) + b"\n"
+        line = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
         try:
             if self._ends_torn():
                 line = b"\n" + line
@@ -129,33 +136,45 @@ def read(run_dir: Path) -> Stored:
     """
     path = run_dir / RECORDS_FILE
     try:
-        data = path.read_bytes()
+        records, torn_lines = read_lines(path, Record, schema_version=SCHEMA_VERSION)
     except FileNotFoundError:
         raise UsageError(
             f"no records at: {path}", hint="`vbench sweep` and `vbench profile --out` write them"
         ) from None
+    return Stored(records, torn_lines)
+
+
+def read_lines(path: Path, kind: type[T], *, schema_version: int) -> tuple[list[T], list[int]]:
+    """Every whole line of a file as a `kind`, and the numbers of the lines that are torn.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        UsageError: A line is of another schema version.
+        StoreError: It cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from None
-    records: list[Record] = []
+    records: list[T] = []
     torn_lines: list[int] = []
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            records.append(_decode(line, f"{path}:{number}"))
+            version = msgspec.json.decode(line, type=_Version).schema_version
+            if version != schema_version:
+                raise UsageError(
+                    f"{path}:{number} has record schema {version}, this vbench reads: "
+                    f"{schema_version}",
+                    hint="read it with the vbench that wrote it",
+                )
+            records.append(msgspec.json.decode(line, type=kind))
         except msgspec.DecodeError:
             torn_lines.append(number)
-    return Stored(records, torn_lines)
-
-
-def _decode(line: bytes, where: str) -> Record:
-    version = msgspec.json.decode(line, type=_Version).schema_version
-    if version != SCHEMA_VERSION:
-        raise UsageError(
-            f"{where} has record schema {version}, this vbench reads: {SCHEMA_VERSION}",
-            hint="read it with the vbench that wrote it",
-        )
-    return msgspec.json.decode(line, type=Record)
+    return records, torn_lines
 
 
 def latest(records: Iterable[Record]) -> dict[str, Record]:

@@ -16,7 +16,7 @@ import traceback
 
 import msgspec
 
-from vbench.measure import processes
+from vbench.core import processes
 from vbench.measure.request import Request
 
 

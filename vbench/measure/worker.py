@@ -13,10 +13,11 @@ import msgspec
 import torch
 
 from model_zoo import ZooError
+from vbench.core import processes
 from vbench.core.errors import VbenchError
 from vbench.core.types import Case, ClipSpec, Environment, Measurement, Outcome, Status
 from vbench.measure import device as devices
-from vbench.measure import environment, processes, subject, system
+from vbench.measure import compiler, environment, subject, system
 from vbench.measure.probes import PROBES, Probe, Samples
 from vbench.measure.request import Inspection, LargestBatch, Request
 
@@ -50,6 +51,8 @@ def measure(request: Request, path: Path) -> None:
         torch.set_num_threads(system.num_usable_cpus())
         if case.device == "cpu":
             limit_memory()
+        if case.compile:
+            compiler.keep_code_in(path.parent / "compiled")  # the parent removes it
         progress.environment = environment.capture(case.device)
         batch_size = request.batch_size or case.batch_size
         assert isinstance(batch_size, int)

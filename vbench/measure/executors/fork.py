@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import msgspec
 
+from vbench.core import processes
 from vbench.core.errors import UnavailableError
-from vbench.measure import processes
 from vbench.measure.executors import EXECUTORS, Ending
 from vbench.measure.forkserver import Ended, Job, Started
 from vbench.measure.request import Request

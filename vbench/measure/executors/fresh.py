@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from vbench.measure import processes
+from vbench.core import processes
 from vbench.measure.executors import EXECUTORS, Ending
 from vbench.measure.request import Request
 
