@@ -42,8 +42,35 @@ def test_the_interval_is_held_against_what_was_asked_for():
 
 
 def test_launches_that_take_as_long_as_the_device_are_flagged():
-    assert checks.launch_bound(record(metrics={"latency_s": 1.0, "host_enqueue_s": 0.95}))
+    found = checks.launch_bound(record(metrics={"latency_s": 1.0, "host_enqueue_s": 0.95}))
+    assert found == "launching takes 95% of the latency; --cudagraph makes it one launch"
     assert checks.launch_bound(record(metrics={"latency_s": 1.0, "host_enqueue_s": 0.5})) is None
+
+
+@pytest.mark.parametrize("fields", [{"cudagraph": True}, {"mode": "training"}])
+def test_a_cuda_graph_is_advised_only_where_one_can_help(fields):
+    found = checks.launch_bound(
+        record(metrics={"latency_s": 1.0, "host_enqueue_s": 0.95}, **fields)
+    )
+    assert found == "launching takes 95% of the latency"
+
+
+def test_a_report_of_a_launch_bound_case_advises_a_cuda_graph(tmp_path):
+    metrics = {"latency_s": STEADY, "host_enqueue_s": [0.97 * value for value in STEADY]}
+    found = topics(tmp_path, [record(metrics=metrics), timed(STEADY, num_frames=16)])
+    assert found["launch-bound"].startswith("1 of 2 timed cases: tiny 8x224")
+    assert "--cudagraph" in found["launch-bound"]
+
+
+def test_an_attention_fallback_is_told_from_the_notes():
+    said = "attention fell back to math in 12 of 12 calls; no fused kernel takes its inputs"
+    assert checks.attention_fallback(record(notes={"attention fallback": said})) == said
+
+
+def test_compiling_during_timed_steps_is_flagged():
+    assert checks.recompiled(record(metrics={"latency_s": 1.0, "num_recompiles": 0})) is None
+    found = checks.recompiled(record(metrics={"latency_s": 1.0, "num_recompiles": 3}))
+    assert found == "3 times inside the timed steps"
 
 
 def test_lowered_clocks_are_told_from_the_notes():

@@ -144,3 +144,32 @@ def test_markdown_shows_hostile_text_as_it_is():
     rows = table.splitlines()
     assert len(rows) == 3
     assert all(row.replace("\\|", "").count("|") == rows[0].count("|") for row in rows)
+
+
+def of_kernels(*named, **changes):
+    records = [
+        record("a", 8 * (i + 1), {"latency_s": 1.0}, notes={"kernels": k} if k else {}, **changes)
+        for i, k in enumerate(named)
+    ]
+    (table,) = main_tables(frame_of(*records))
+    return table
+
+
+def test_the_kernels_that_ran_are_a_column_where_they_differ():
+    table = of_kernels("attention flash", "attention math")
+    cells = [cell.text for cell in column(table, "kernels")]
+    assert cells == ["attention flash", "attention math"]
+
+
+def test_the_kernels_that_ran_are_said_once_where_they_are_the_same():
+    table = of_kernels("attention flash", "attention flash")
+    assert "kernels" not in [column.key for column in table.columns]
+    assert table.note.endswith(", attention flash")
+
+
+def test_a_point_that_failed_says_nothing_of_its_kernels():
+    failed = record("a", 64, status="oom")
+    (table,) = main_tables(
+        frame_of(record("a", 8, {"latency_s": 1.0}, notes={"kernels": "attention flash"}), failed)
+    )
+    assert table.note.endswith(", attention flash")

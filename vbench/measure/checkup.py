@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from vbench.core.errors import VbenchError
 from vbench.core.types import BenchSpec
-from vbench.measure import nvml, system
+from vbench.measure import compiler, nvml, system
 from vbench.measure.request import Inspection
 from vbench.measure.sweep import runner_for
 
@@ -54,6 +54,7 @@ def checkup() -> list[Finding]:
         _cuda(machine),
         _nvml(machine),
         _triton(machine),
+        _compiler(),
         *(_package(name, topic, hint) for name, topic, hint in _PACKAGES),
         _native_memory(),
         _disk(),
@@ -117,6 +118,16 @@ def _triton(machine: Inspection) -> Finding:
         available=machine.triton is not None and bool(machine.devices),
         found=f"triton {machine.triton}" if machine.triton else "triton is not installed",
         hint="needs a CUDA device" if machine.triton else "CUDA builds of torch bring it",
+    )
+
+
+def _compiler() -> Finding:
+    found = compiler.cpp_compiler()
+    return Finding(
+        topic="compiled models on the CPU",
+        available=found is not None,
+        found=found or f"no {compiler.CXX}",
+        hint=None if found else "--compile needs g++, or another compiler named in CXX",
     )
 
 

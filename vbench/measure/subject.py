@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import model_zoo
 from vbench.core.errors import UsageError
 from vbench.core.types import Case
+from vbench.measure import compiler
 
 DTYPES: Final = {
     "fp32": torch.float32,
@@ -47,6 +48,7 @@ def build(case: Case, batch_size: int) -> Subject:
     Raises:
         ZooError: No such model, or it cannot take the clip.
         UsageError: The precision or mode cannot run on the device.
+        UnavailableError: The model is to be compiled and there is no compiler.
     """
     device = torch.device(case.device)
     torch.manual_seed(case.seed)
@@ -58,7 +60,10 @@ def build(case: Case, batch_size: int) -> Subject:
     model = model.to(device=device, dtype=dtype)
     shape = (batch_size, 3, case.clip.num_frames, case.clip.height_px, case.clip.width_px)
     clips = torch.randn(shape, device=device, dtype=dtype)
-    runnable: Callable[..., Any] = torch.compile(model) if case.compile else model
+    runnable: Callable[..., Any] = model
+    if case.compile:
+        compiler.prepare()
+        runnable = torch.compile(model)
     if case.mode == "training":
         model.train()
         step = training_step(case, runnable, model, clips)
@@ -75,7 +80,10 @@ def refuse_what_cannot_run(case: Case, device: torch.device) -> None:
 
     Raises:
         UsageError: TF32 on a CPU, or a CUDA graph of anything but inference on CUDA.
+        UnavailableError: There is no compiler for what is to be compiled.
     """
+    if case.compile:
+        compiler.require_compiler(device.type)
     if case.precision == "tf32" and device.type == "cpu":
         raise UsageError("tf32 is a mode of NVIDIA tensor cores, not of a CPU", hint="use fp32")
     if case.autocast and case.precision in ("fp32", "tf32"):

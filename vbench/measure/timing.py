@@ -36,14 +36,21 @@ class Timed:
 
 
 def time_calls(
-    call: Call, device: Device, timing: TimingSpec, clock: Clock = time.perf_counter
+    call: Call,
+    device: Device,
+    timing: TimingSpec,
+    clock: Clock = time.perf_counter,
+    *,
+    when_warm: Call = lambda: None,
 ) -> Timed:
     """Time calls one by one between two marks on the device's own queue.
 
     Inside a sample: the call's work on the device, and nothing else. At most `MAX_QUEUED_S` of
     work is queued ahead of the device, so that a sample does not wait behind many others.
+    `when_warm` is called once between the warm-up and the first sample.
     """
     warmup_iters = warm_up(call, device, timing, clock)
+    when_warm()
     latencies_s: list[float] = []
     enqueue_s: list[float] = []
     device.synchronize()

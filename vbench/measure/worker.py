@@ -16,8 +16,8 @@ from model_zoo import ZooError
 from vbench.core import processes
 from vbench.core.errors import VbenchError
 from vbench.core.types import Case, ClipSpec, Environment, Measurement, Outcome, Status
-from vbench.measure import device as devices
 from vbench.measure import compiler, environment, subject, system
+from vbench.measure import device as devices
 from vbench.measure.probes import PROBES, Probe, Samples
 from vbench.measure.request import Inspection, LargestBatch, Request
 

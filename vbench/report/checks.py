@@ -209,7 +209,23 @@ def launch_bound(record: Record) -> str | None:
     if not latency or not enqueue or stats.median(latency) <= 0:
         return None
     share = stats.median(enqueue) / stats.median(latency)
-    return f"launching takes {share:.0%} of the latency" if share > _LAUNCH_BOUND else None
+    if share <= _LAUNCH_BOUND:
+        return None
+    can_graph = record.case.mode == "inference" and not record.case.cudagraph
+    advice = "; --cudagraph makes it one launch" if can_graph else ""
+    return f"launching takes {share:.0%} of the latency{advice}"
+
+
+def attention_fallback(record: Record) -> str | None:
+    """Attention ran on another kernel than the one asked for."""
+    note = record.notes.get("attention fallback")
+    return None if note is None else plain(note)
+
+
+def recompiled(record: Record) -> str | None:
+    """torch.compile compiled again while steps were timed."""
+    count = sum(record.values("num_recompiles"))
+    return f"{count:.0f} times inside the timed steps" if count else None
 
 
 def shared_device(record: Record) -> str | None:
@@ -226,5 +242,7 @@ _CHECKS: Final[dict[str, Callable[[Record], str | None]]] = {
     "outliers": outlying,
     "clocks lowered": lowered_clocks,
     "launch-bound": launch_bound,
+    "attention fallback": attention_fallback,
+    "recompiled": recompiled,
     "shared device": shared_device,
 }

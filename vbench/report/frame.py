@@ -41,6 +41,7 @@ COLUMNS: Final = (
     "error",
     "num_processes",
     "num_failed",
+    "kernels",
     "metric",
     "kind",
     "unit",
@@ -62,8 +63,8 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     Columns are `COLUMNS`. `place` is the device that the numbers speak of: the one that ran, or
     the one named to an estimate. `low` and `high` bound the median with 95 % confidence; over
     several processes they also hold each process's own median, and `between_percent` is how far
-    those medians lie apart. A point that failed keeps whatever it measured, or one row without a
-    metric.
+    those medians lie apart. `kernels` says which ran, in words. A point that failed keeps whatever
+    it measured, or one row without a metric.
     """
     points: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record, place in latest(records):
@@ -146,12 +147,18 @@ def _point_rows(axes: tuple[object, ...], members: list[Record]) -> list[dict[st
         "error": plain(failed[-1].error or "") if failed else "",
         "num_processes": len(members),
         "num_failed": len(failed),
+        "kernels": " / ".join(dict.fromkeys(map(_kernels, whole or members))),
     }
     pooled = _pool([record for record in whole or members if _size_that_ran([record]) == size])
     return [
         common | {"metric": metric, "kind": kind, "unit": unit_of(metric)} | _summary(samples)
         for (metric, kind), samples in pooled.items()
     ] or [common]
+
+
+def _kernels(record: Record) -> str:
+    """Which attention kernel and which forms of the zoo's operators ran, in words."""
+    return plain(record.notes.get("kernels", ""))
 
 
 def _size_that_ran(members: list[Record]) -> int | None:

@@ -169,6 +169,7 @@ def _labels(every: pd.DataFrame) -> tuple[list[Column], list[list[Cell]]]:
         "resolution": every["height_px"].nunique() + every["width_px"].nunique() > 2,
         "precision": every["precision"].nunique() + every["autocast"].nunique() > 2,
         "status": bool((every["status"] != "ok").any()),
+        "kernels": len(_kernels(every)) > 1,
     } | {
         name: every[name].nunique() > 1
         for name in ("attention", "batch", "mode", "compile", "cudagraph", "place")
@@ -186,6 +187,7 @@ _OPTIONAL: Final = {
     "mode": "mode",
     "compile": "compiled",
     "cudagraph": "CUDA graph",
+    "kernels": "kernels",
     "place": "device",
     "status": "status",
 }
@@ -227,7 +229,15 @@ def common_conditions(every: pd.DataFrame) -> str:
         same += ["precision"]
     if every["height_px"].nunique() + every["width_px"].nunique() == 2:
         same += ["height_px"]
-    return describe(every, same) if same else ""
+    kernels = _kernels(every)
+    shared = [describe(every, same)] if same else []
+    shared += [*kernels] if len(kernels) == 1 else []
+    return ", ".join(filter(None, shared))
+
+
+def _kernels(every: pd.DataFrame) -> set[str]:
+    """What the points that finished say of their kernels."""
+    return set(every.loc[every["status"] == "ok", "kernels"])
 
 
 def _with_published(table: Table, frame: pd.DataFrame) -> Table:
