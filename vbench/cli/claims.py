@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vbench.report.claims.page import Tested
 
 NAME = "claims"
+COLUMNS = ("says", "verdict", "condition", "found", "kind")
 
 
 def claims(
@@ -82,15 +83,15 @@ def take(claim: Claim, *, device: str, results: Path) -> "tuple[Tested, list[Rec
 
 def show(tested: "Sequence[Tested]", *, json: bool) -> None:
     """Print the verdicts."""
-    from vbench.report.claims.page import as_data, verdicts_table
+    from vbench.report.claims.page import as_data
 
+    found = as_data(tested)
     if json:
-        console.data({"claims": as_data(tested)})
+        console.data({"claims": found})
         return
-    table = verdicts_table(tested)
-    columns = [column.header for column in table.columns]
-    rows = [[cell.text for cell in row] for row in table.rows]
-    console.table(f"{len(rows)} verdicts", columns, rows)
+    parts = [(claim["claim"], part) for claim in found for part in claim["parts"]]
+    rows = [(claim, *(part[column] for column in COLUMNS)) for claim, part in parts]
+    console.table(f"{len(rows)} verdicts", ("claim", *COLUMNS), rows)
 
 
 def command(names: Sequence[str] | None, device: str, results: Path, out: Path | None) -> str:

@@ -1,6 +1,7 @@
 """A model's counted cost beside that of rivals, at printed accuracies that may be compared."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from vbench.core.claims import Claim, Part, PublishedPoint
 from vbench.core.units import number, times
@@ -8,6 +9,8 @@ from vbench.report.claims import Finding, Judgement, Verdict, judge
 from vbench.report.claims.points import Point, label_of
 from vbench.report.claims.settings import Setting, verdict_of
 from vbench.report.tables import EMPTY, Cell, Column, Table, text
+
+_LAST_DIGIT: Final = 0.1  # of a printed accuracy: less than half of it is not told apart
 
 
 @judge
@@ -40,7 +43,7 @@ def _matches(claim: Claim, part: Part, counted: dict[PublishedPoint, float]) -> 
     """Each rival with the challenger under each of its pretrainings."""
     own = [one for one in counted if one.model in claim.groups["challenger"]]
     for rival in (one for one in counted if one.model in claim.groups[part.name]):
-        least = rival.top1_percent - part.claimed["points_below"]
+        least = rival.top1_percent - part.claimed["points_below"] - _LAST_DIGIT / 2
         for pretraining in dict.fromkeys(one.pretraining for one in own):
             reached = [
                 one for one in own if one.pretraining == pretraining and one.top1_percent >= least
@@ -50,15 +53,15 @@ def _matches(claim: Claim, part: Part, counted: dict[PublishedPoint, float]) -> 
 
 
 def _finding(claim: Claim, part: Part, counted: dict[PublishedPoint, float]) -> Finding:
-    rivals = [one for one in claim.published if one.model in claim.groups[part.name]]
+    needed = (*claim.groups["challenger"], *claim.groups[part.name])
+    missing = [one for one in claim.published if one.model in needed and one not in counted]
     matches = list(_matches(claim, part, counted))
-    if {rival for rival, _ in matches} != set(rivals):
-        missing = [rival for rival in rivals if rival not in {match[0] for match in matches}]
+    if missing or not matches:
         names = ", ".join(f"{label_of(one.model)} at {one.num_frames} frames" for one in missing)
         return Finding(
             part=part.name,
             verdict=Verdict.CANNOT_BE_TESTED,
-            found=f"nothing is counted or printed that compares with: {names}",
+            found=f"not counted: {names}" if missing else "no printed accuracy reaches the rival's",
         )
     settings = [
         Setting(

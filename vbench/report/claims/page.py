@@ -1,6 +1,6 @@
 """The report of claims: a verdict each, the numbers it rests on, and where they come from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -127,35 +127,37 @@ def _kind(finding: Finding) -> str:
 
 
 def verdicts_table(all_tested: Sequence[Tested]) -> Table:
-    """A row a part: what was said, the verdict, the numbers."""
+    """A row a part: what was said, the verdict and its condition."""
     rows = [
         (
-            text(one.claim.title),
+            text(one.claim.name),
             text(one.claim.part(finding.part).says),
             text(str(finding.verdict)),
             text(finding.condition),
-            text(finding.found),
             text(finding.kind),
-            text(one.claim.source),
         )
         for one in all_tested
         for finding in one.judgement.findings
     ]
-    headers = ("claim", "says", "verdict", "condition", "found", "kind", "source")
+    headers = ("claim", "says", "verdict", "condition", "kind")
     return from_headers("verdicts", "Verdicts", headers, rows)
 
 
-def _tables(all_tested: Sequence[Tested]) -> Iterable[Table]:
+def _tables(all_tested: Sequence[Tested]) -> Iterator[Table]:
     for one in all_tested:
-        headers = ("what", "words")
-        rows = [
-            (text("stated"), text(one.claim.statement)),
-            (text("source"), text(one.claim.source)),
-        ]
-        if one.claim.note:
-            rows.append((text("note"), text(one.claim.note)))
-        yield from_headers(f"claim_{one.claim.name}", one.claim.title, headers, rows)
+        yield _claim_table(one)
         yield from (table for table in one.judgement.tables if table.rows)
+
+
+def _claim_table(one: Tested) -> Table:
+    """A claim as printed, and what was found of each of its parts."""
+    said = {"stated": one.claim.statement, "source": one.claim.source, "note": one.claim.note}
+    rows = [(text(what), text(words)) for what, words in said.items() if words]
+    rows += [
+        (text(f"{finding.part.replace('_', ' ')}: {finding.text}"), text(finding.found))
+        for finding in one.judgement.findings
+    ]
+    return from_headers(f"claim_{one.claim.name}", one.claim.title, ("what", "words"), rows)
 
 
 def _plots(one: Tested) -> Iterator[tuple[Plot, pd.DataFrame]]:
