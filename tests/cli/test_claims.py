@@ -7,6 +7,7 @@ import pytest
 from tests.cli.run import vbench
 
 
+@pytest.mark.slow
 def test_a_claim_is_tested_resumed_and_reported(tmp_path):
     arguments = ["claims", "videomamba_cost", "--results", tmp_path / "results"]
     done = vbench(*arguments, "--out", tmp_path / "report", "--json")
