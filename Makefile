@@ -47,7 +47,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing vbench into $(VENV)" >&2
-	$(INSTALL) -e .
+	$(INSTALL) -e '.[native]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

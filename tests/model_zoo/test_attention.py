@@ -68,7 +68,7 @@ class ScoreMatrices(TorchDispatchMode):
     """Counts results of the scores' shape (..., 5, 7)."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.count = 0
 
     def __torch_dispatch__(
