@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 
-def run_tasks(tasks: Iterable[Callable[[], None]]) -> None:
+def run_tasks(tasks: Iterable[Callable[[], object]]) -> None:
     """Run every task, in no order, on the calling thread and `torch.get_num_threads()` - 1 more."""
     waiting = deque(tasks)
     num_helpers = min(torch.get_num_threads(), len(waiting)) - 1
@@ -29,7 +29,7 @@ def run_tasks(tasks: Iterable[Callable[[], None]]) -> None:
             helper.result()
 
 
-def _drain(waiting: deque[Callable[[], None]]) -> None:
+def _drain(waiting: deque[Callable[[], object]]) -> None:
     while True:
         try:
             task = waiting.popleft()

@@ -23,6 +23,7 @@ class Scan(ChannelWalk):
     """What code is made for.
 
     Attributes:
+        is_decaying: Whether no state can grow by itself; False if unknown.
         is_gated: Whether there is a z.
     """
 
@@ -40,6 +41,7 @@ class Scan(ChannelWalk):
 
     num_states: int
     delta_softplus: bool
+    is_decaying: bool
     is_gated: bool
 
     @property
@@ -77,6 +79,7 @@ def forward(
         dtype=dtype,
         num_states=inputs.num_states,
         delta_softplus=inputs.delta_softplus,
+        is_decaying=inputs.delta_softplus and bool((inputs.A <= 0).all()),
         is_gated=inputs.z is not None,
     )
     kind.run(

@@ -100,7 +100,8 @@ class ScanIR(ChannelWalkIR[Scan]):
             outputs = [code.load(self.at_step(self.output, t)), code.constant(0)]
             after = []
             for n, state in enumerate(before):
-                decay = code.exp2(code.multiply(step, code.load(self.vector_at(rates, n))))
+                exponent = code.multiply(step, code.load(self.vector_at(rates, n)))
+                decay = code.exp2(exponent, is_decay=self.kind.is_decaying)
                 b, c = (code.broadcast(code.sum(x, n * FLOAT_BYTES)) for x in (B_t, C_t))
                 after.append(code.multiply_add(decay, state, code.multiply(increment, b)))
                 outputs[n % 2] = code.multiply_add(after[n], c, outputs[n % 2])
