@@ -13,11 +13,20 @@ from vbench.cli.app import app
 GOLDEN = Path(__file__).parents[1] / "golden" / "cli_options.txt"
 
 
+def commands(group=None, prefix=""):
+    """Every command by the words that call it, those of groups among them."""
+    group = group or typer.main.get_group(app)
+    found = {}
+    for name, command in sorted(group.commands.items()):
+        inner = getattr(command, "commands", None)
+        found |= commands(command, f"{name} ") if inner else {f"{prefix}{name}": command}
+    return found
+
+
 def surface() -> list[str]:
-    group = typer.main.get_group(app)
     return [
         f"{name} {' '.join(sorted(parameter.opts + parameter.secondary_opts))}"
-        for name, command in sorted(group.commands.items())
+        for name, command in commands().items()
         for parameter in command.params
     ]
 
@@ -26,9 +35,9 @@ def test_commands_and_options_match_the_golden_file():
     assert surface() == GOLDEN.read_text(encoding="utf-8").splitlines()
 
 
-@pytest.mark.parametrize("name", sorted(typer.main.get_group(app).commands))
+@pytest.mark.parametrize("name", sorted(commands()))
 def test_every_command_explains_itself_with_an_example(name):
-    text = typer.main.get_group(app).commands[name].help or ""
+    text = commands()[name].help or ""
     assert f"Example: vbench {name}" in text
 
 

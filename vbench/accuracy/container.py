@@ -1,6 +1,7 @@
 """Video files as FFmpeg sees them: opening, and what is known of the frames before decoding."""
 
 import contextlib
+import importlib.util
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,18 @@ def frames_of(packet: "av.Packet[VideoStream]") -> "list[VideoFrame]":
         return []
 
 
+def require_av() -> None:
+    """Say early that video files cannot be decoded.
+
+    Raises:
+        UnavailableError: PyAV is not installed.
+    """
+    if importlib.util.find_spec("av") is None:
+        raise UnavailableError(
+            "decoding video files needs PyAV", hint="pip install 'vbench[video]'"
+        )
+
+
 def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
     """Open a container and choose its first stream that is a video and no cover picture.
 
@@ -57,13 +70,10 @@ def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
         DecodeError: There is none.
         UnavailableError: PyAV is not installed.
     """
-    try:
-        import av
-        from av.stream import Disposition
-    except ImportError:
-        raise UnavailableError(
-            "decoding video files needs PyAV", hint="pip install 'vbench[video]'"
-        ) from None
+    require_av()
+    import av
+    from av.stream import Disposition
+
     with ffmpeg_errors(path):
         container = av.open(str(path), metadata_errors="ignore")
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 import vbench
-from vbench.cli import audit, claims, console, demo, doctor, models, profile, report, show, sweep
+from vbench.cli import (
+    audit,
+    claims,
+    console,
+    data,
+    demo,
+    doctor,
+    models,
+    profile,
+    report,
+    show,
+    sweep,
+)
+from vbench.cli import eval as evaluating
 from vbench.core.errors import VbenchError
 
 INTERRUPTED = 130
@@ -31,6 +44,8 @@ for command in (
     demo.demo,
 ):
     app.command()(command)
+app.command("eval")(evaluating.eval_)
+app.add_typer(data.data)
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,230 @@
+"""What an evaluation will do: its videos, protocol and classes, settled before it runs."""
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+import model_zoo
+from vbench.accuracy import datasets, label_space, protocols, subsets
+from vbench.accuracy.container import require_av
+from vbench.accuracy.datasets import DATASETS, Dataset, Video, files
+from vbench.accuracy.decode import VIDEO_ENDINGS
+from vbench.accuracy.evaluation import EvalSpec, Precision
+from vbench.accuracy.protocols import Protocol, Use
+from vbench.accuracy.subsets import SubsetSpec
+from vbench.core.errors import UsageError
+
+VALUE: Final = "value"
+DEFAULT_BATCH_VIEWS: Final = {"cpu": 4, "cuda": 16}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a user asks for; None leaves it to the model, the protocol or the dataset.
+
+    Attributes:
+        device: ``cpu`` or ``cuda:<i>``.
+        checkpoint: None for random weights.
+        class_names: File that names the model's outputs, one a line.
+        replace_missing: Choose the subset among the videos that are there.
+    """
+
+    model: str
+    dataset: str
+    root: Path
+    device: str
+    checkpoint: Path | None
+    annotations: Path | None = None
+    split: str | None = None
+    subset: SubsetSpec = field(default_factory=SubsetSpec)
+    replace_missing: bool = False
+    protocol: str | None = None
+    num_frames: int | None = None
+    size_px: int | None = None
+    label_space: str | None = None
+    class_names: Path | None = None
+    precision: Precision | None = None
+    attention: str = "sdpa"
+    batch_views: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What will be evaluated.
+
+    Attributes:
+        videos: Of the subset, in order, those whose file is there.
+        absent: Those whose file is not.
+    """
+
+    spec: EvalSpec
+    asked: Asked
+    dataset: Dataset
+    videos: tuple[Video, ...]
+    absent: tuple[Video, ...]
+
+    @property
+    def default_name(self) -> str:
+        """Of the run folder."""
+        plain = self.spec.model.replace(":", "-").replace("/", "-")
+        return f"eval-{self.spec.dataset}-{plain}-{self.spec.eval_id}"
+
+    @property
+    def batches(self) -> list[tuple[Video, ...]]:
+        """Videos that share a batch: always the same ones."""
+        size = self.spec.videos_per_batch
+        return [self.videos[i : i + size] for i in range(0, len(self.videos), size)]
+
+
+def plan(asked: Asked) -> Plan:
+    """Read the dataset and settle everything that may move the result.
+
+    Raises:
+        UsageError: Something of it is wrong or not there.
+        UnavailableError: Videos are to be decoded, and PyAV is not installed.
+    """
+    entry = _entry(asked.model)
+    dataset = datasets.load(
+        asked.dataset, root=asked.root, annotations=asked.annotations, split=asked.split
+    )
+    protocol = _protocol(asked, entry)
+    space = _label_space(asked, entry)
+    columns, outputs = _columns(asked, dataset, space)
+    listed = dataset.videos
+    if asked.replace_missing:
+        listed = tuple(video for video in listed if (asked.root / video.path).exists())
+    chosen = subsets.choose(listed, asked.subset)
+    absent = tuple(video for video in chosen if not (asked.root / video.path).exists())
+    present = tuple(video for video in chosen if (asked.root / video.path).exists())
+    if not present:
+        raise UsageError(
+            f"none of {len(chosen)} videos is in {asked.root}, e.g.: {chosen[0].path}",
+            hint=f"expected there: {DATASETS[asked.dataset].layout}",
+        )
+    if any(Path(video.path).suffix.lower() in VIDEO_ENDINGS for video in present):
+        require_av()
+    kind = asked.device.partition(":")[0]
+    spec = EvalSpec(
+        model=entry.name,
+        dataset=dataset.name,
+        split=dataset.split,
+        list_sha256=dataset.list_sha256,
+        subset=_subset_in_words(asked),
+        subset_sha256=subsets.sha256(chosen),
+        num_listed=len(dataset.videos),
+        num_absent=len(absent),
+        heads={head: len(names) for head, names in dataset.heads.items()},
+        columns=columns,
+        num_outputs=outputs,
+        label_space=space,
+        protocol=protocol,
+        checkpoint=asked.checkpoint.name if asked.checkpoint else None,
+        checkpoint_sha256=_sha256(asked.checkpoint) if asked.checkpoint else None,
+        precision=asked.precision or _precision(protocol, kind),
+        attention=asked.attention,
+        device=asked.device,
+        batch_views=asked.batch_views or DEFAULT_BATCH_VIEWS[kind],
+        seed=asked.subset.seed,
+    )
+    return Plan(spec=spec, asked=asked, dataset=dataset, videos=present, absent=absent)
+
+
+def _entry(name: str) -> model_zoo.ModelEntry:
+    try:
+        return model_zoo.model_entry(name)
+    except model_zoo.ZooError as error:
+        raise UsageError(str(error), hint=error.hint) from None
+
+
+def _protocol(asked: Asked, entry: model_zoo.ModelEntry) -> Protocol:
+    frames, height, _ = entry.clip
+    use = Use(
+        model=entry.name,
+        family=entry.family,
+        dataset=asked.dataset,
+        num_frames=asked.num_frames or frames,
+        size_px=asked.size_px or height,
+    )
+    return protocols.named(asked.protocol, use) if asked.protocol else protocols.find(use)
+
+
+def _precision(protocol: Protocol, kind: str) -> Precision:
+    """The authors' on a GPU, single precision on a CPU."""
+    published = protocol.published_precision
+    return msgspec.convert(published, Precision) if published and kind == "cuda" else "fp32"
+
+
+def _label_space(asked: Asked, entry: model_zoo.ModelEntry) -> str:
+    """Whose classes the checkpoint's outputs are: as said, as released, or the user's own."""
+    if asked.label_space or asked.checkpoint is None:
+        return asked.label_space or label_space.OWN
+    from model_zoo.weights import released_checkpoints
+
+    for released in released_checkpoints(entry.name):
+        if released.file == asked.checkpoint.name:
+            return released.label_space
+    order = label_space.orders().get(entry.label_space)
+    is_of_dataset = asked.dataset in (entry.label_space, order.dataset if order else None)
+    return entry.label_space if is_of_dataset else label_space.OWN
+
+
+def _columns(
+    asked: Asked, dataset: Dataset, space: str
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Which output stands for each class, and how many outputs each head has."""
+    if not dataset.heads:
+        return {}, {VALUE: 1}
+    if asked.class_names is not None:
+        outputs = files.lines(asked.class_names)
+        ((head, classes),) = _one_head(dataset)
+        return {head: tuple(label_space.columns_by_name(outputs, classes))}, {head: len(outputs)}
+    _refuse_incomplete(dataset, space)
+    columns = {
+        head: tuple(label_space.columns(space, dataset.name, classes))
+        for head, classes in dataset.heads.items()
+    }
+    return columns, {head: len(places) for head, places in columns.items()}
+
+
+def _one_head(dataset: Dataset) -> list[tuple[str, tuple[str, ...]]]:
+    if len(dataset.heads) != 1:
+        raise UsageError(f"--class-names is for one head, {dataset.name} has {len(dataset.heads)}")
+    return list(dataset.heads.items())
+
+
+def _refuse_incomplete(dataset: Dataset, space: str) -> None:
+    """A list that lacks classes would shift the numbers of the others.
+
+    Raises:
+        UsageError: The checkpoint has the dataset's classes, and the list has fewer.
+    """
+    known = DATASETS[dataset.name].num_classes
+    for head, classes in dataset.heads.items():
+        if space != label_space.OWN and known and len(classes) != known[head]:
+            raise UsageError(
+                f"{dataset.name} has {known[head]} classes, these annotations name: {len(classes)}",
+                hint="put all class names beside them as classes.txt, or use --class-names FILE",
+            )
+
+
+def _subset_in_words(asked: Asked) -> str:
+    spec = asked.subset
+    words = {
+        "all": spec.count is None and spec.per_class is None and spec.keys is None,
+        f"{spec.count}": spec.count is not None,
+        f"{spec.per_class} a class": spec.per_class is not None,
+        "listed": spec.keys is not None,
+    }
+    chosen = next(word for word, is_meant in words.items() if is_meant)
+    return f"{chosen}, of those present" if asked.replace_missing else chosen
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UsageError(f"cannot read the checkpoint {path}: {error.strerror}") from None

@@ -1,0 +1,186 @@
+"""An evaluation as one document: counts, accuracies with their intervals, times, warnings."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import numpy as np
+from msgspec import Struct
+
+import model_zoo
+from vbench.accuracy import comparison, metrics
+from vbench.accuracy.datasets import DATASETS
+from vbench.accuracy.evaluation import EvalSpec
+from vbench.accuracy.label_order import OrderCheck, check_order
+from vbench.accuracy.metrics import Score
+from vbench.accuracy.types import ACTION, SCHEMA_VERSION, VideoRecord
+
+NUM_NAMED: Final = 10  # failures that are named
+LEAST_VIDEOS: Final = 50  # for the check of the order of classes
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    """Mean seconds a video of what each part took.
+
+    Attributes:
+        decode_s: Reading, resizing, cropping; of all decoding processes together.
+        wait_s: The model waited for videos.
+        model_s: Forward passes.
+        bottleneck: What a faster one of would help.
+    """
+
+    decode_s: float
+    wait_s: float
+    model_s: float
+    bottleneck: Literal["decoding", "the model"]
+
+
+class Published(Struct, frozen=True, kw_only=True):
+    """The printed top-1 of the same model under the same protocol, and how they compare."""
+
+    printed: str
+    source: str
+    num_published: int
+    result: comparison.Equivalence
+
+
+class Summary(Struct, frozen=True, kw_only=True):
+    """What an evaluation found; everything is computed from its records.
+
+    Attributes:
+        num_failed: Videos that could not be read.
+        num_fragile: Videos decided by less than rounding may change.
+        failures: The first of them: key and reason.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    eval_id: str
+    spec: EvalSpec
+    num_videos: int
+    num_decoded: int
+    num_failed: int
+    num_absent: int
+    num_fragile: int
+    failures: tuple[tuple[str, str], ...]
+    failure_reasons: dict[str, int]
+    scores: tuple[Score, ...]
+    label_order: OrderCheck | None
+    times: Times | None
+    published: tuple[Published, ...]
+    warnings: tuple[str, ...]
+
+
+def summarise(spec: EvalSpec, records: Sequence[VideoRecord]) -> Summary:
+    """Everything that a reader wants of an evaluation, in whatever order it was done."""
+    records = sorted(records, key=lambda record: record.key)
+    failed = [record for record in records if record.status != "ok"]
+    is_subset = spec.subset != "all"
+    found = metrics.scores(
+        records,
+        num_listed=spec.num_listed if is_subset else None,
+        middle_view=spec.protocol.middle_view,
+    )
+    order = _label_order(spec, records)
+    reasons = Counter((record.error or "").partition(":")[0] for record in failed)
+    return Summary(
+        eval_id=spec.eval_id,
+        spec=spec,
+        num_videos=len(records) + spec.num_absent,
+        num_decoded=len(records) - len(failed),
+        num_failed=len(failed),
+        num_absent=spec.num_absent,
+        num_fragile=metrics.num_fragile(records),
+        failures=tuple((record.key, record.error or "") for record in failed[:NUM_NAMED]),
+        failure_reasons=dict(reasons),
+        scores=tuple(found),
+        label_order=order,
+        times=_times(records),
+        published=tuple(_published(spec, found)),
+        warnings=tuple(_warnings(spec, failed, order)),
+    )
+
+
+def _label_order(spec: EvalSpec, records: Sequence[VideoRecord]) -> OrderCheck | None:
+    """The check of the order of classes, where there are videos enough."""
+    decoded = [record for record in records if record.status == "ok" and len(record.heads) == 1]
+    if len(decoded) < LEAST_VIDEOS or len(spec.heads) != 1:
+        return None
+    ((head, num_classes),) = spec.heads.items()
+    labels = np.array([record.labels[head] for record in decoded])
+    answers = np.array([record.heads[head].top[0] for record in decoded])
+    return check_order(labels, answers, num_classes=num_classes)
+
+
+def _times(records: Sequence[VideoRecord]) -> Times | None:
+    timed = [r for r in records if r.model_s is not None]
+    if not timed:
+        return None
+    wait_s = float(np.mean([record.wait_s or 0.0 for record in records]))
+    model_s = float(np.mean([record.model_s or 0.0 for record in timed]))
+    return Times(
+        decode_s=float(np.mean([record.decode_s or 0.0 for record in records])),
+        wait_s=wait_s,
+        model_s=model_s,
+        bottleneck="decoding" if wait_s > model_s else "the model",
+    )
+
+
+def _published(spec: EvalSpec, found: Sequence[Score]) -> list[Published]:
+    """Printed top-1 of this variant under this protocol; none for a custom one."""
+    heads = {score.head for score in found}
+    head = ACTION if ACTION in heads else next(iter(heads), None)
+    top1 = next(
+        (s for s in found if (s.metric, s.videos, s.head) == ("top1", "decoded", head)), None
+    )
+    if top1 is None or not spec.protocol.is_preset or spec.checkpoint is None:
+        return []
+    protocol = spec.protocol
+    wanted = {
+        "dataset": spec.dataset,
+        "metric": "top1_percent",
+        "num_frames": protocol.num_frames,
+        "size_px": protocol.spatial.crop_px,
+        "num_clips": protocol.num_clips,
+        "num_crops": protocol.spatial.num_crops,
+    }
+    num_published = DATASETS[spec.dataset].num_videos.get(spec.split)
+    rows = [
+        row
+        for row in model_zoo.published(spec.model)
+        if all(getattr(row, key) == value for key, value in wanted.items())
+        and row.frame_stride in (None, protocol.frame_stride)
+    ]
+    return [
+        Published(
+            printed=f"{row.printed} %",
+            source=f"{row.source} {row.location}".strip(),
+            num_published=num_published,
+            result=comparison.equivalence(
+                accuracy=top1.value,
+                num_videos=top1.num_videos,
+                published=row.value / 100,
+                num_published=num_published,
+            ),
+        )
+        for row in rows
+        if num_published
+    ]
+
+
+def _warnings(spec: EvalSpec, failed: Sequence[VideoRecord], order: OrderCheck | None) -> list[str]:
+    found = []
+    if not spec.protocol.is_preset:
+        found.append("custom protocol: not comparable with published numbers")
+    if spec.checkpoint is None:
+        found.append("random weights: the accuracy is that of chance")
+    if spec.num_absent:
+        found.append(f"{spec.num_absent} videos of the subset are not in this copy")
+    if failed:
+        found.append(f"{len(failed)} videos could not be read; see failures")
+    if order is not None and order.is_suspect:
+        found.append(
+            f"label order mismatch: top-1 is {100 * order.accuracy:.1f} %, but "
+            f"{100 * order.matched:.1f} % under another order of the classes (shuffled answers: "
+            f"{100 * order.by_chance:.1f} %); check --label-space or give --class-names"
+        )
+    return found

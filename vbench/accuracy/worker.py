@@ -1,0 +1,232 @@
+"""The evaluating process: one request on stdin, a line a batch to the pipe that is named.
+
+Usage: python -m vbench.accuracy.worker PIPE_FD
+
+What libraries print goes to the log. Decoding processes are started before the device is touched.
+"""
+
+import contextlib
+import os
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+import model_zoo
+from vbench.accuracy.datasets import Video
+from vbench.accuracy.decoding import DecodingPool, Result
+from vbench.accuracy.evaluation import (
+    Batch,
+    EvalRequest,
+    EvalSpec,
+    Failed,
+    Finished,
+    Loaded,
+    Message,
+)
+from vbench.accuracy.scoring import score_heads
+from vbench.accuracy.transforms import to_clips
+from vbench.accuracy.types import SCHEMA_VERSION, VideoRecord
+from vbench.core import processes
+from vbench.core.errors import UnavailableError, UsageError, VbenchError
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+VALUE = "value"  # the one output of a model for a regression task
+
+
+def main() -> None:
+    """Serve the request on stdin; whatever goes wrong is one message."""
+    processes.die_with_parent()
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=EvalRequest)
+    with os.fdopen(int(sys.argv[1]), "wb") as pipe:
+
+        def send(message: Message) -> None:
+            pipe.write(msgspec.json.encode(message) + b"\n")
+            pipe.flush()
+
+        try:
+            evaluate(request, send)
+        except (model_zoo.ZooError, UsageError) as error:
+            send(Failed(kind="usage", message=str(error), hint=error.hint))
+        except VbenchError as error:
+            is_unavailable = isinstance(error, UnavailableError)
+            send(
+                Failed(
+                    kind="unavailable" if is_unavailable else "error",
+                    message=str(error),
+                    hint=error.hint,
+                )
+            )
+        else:
+            send(Finished())
+
+
+def evaluate(request: EvalRequest, send: Any) -> None:
+    """Evaluate every batch of the request."""
+    spec = request.spec
+    device = usable_device(spec.device)
+    pool = DecodingPool(
+        Path(request.root),
+        spec.protocol,
+        num_workers=request.num_workers,
+        timeout_s=request.timeout_s,
+    )
+    with contextlib.closing(pool):
+        scorer = Scorer(spec, device)
+        notes = scorer.load(request.checkpoint_path)
+        pool.wait_until_ready()
+        send(Loaded(device_name=device_name(device), torch=str(torch.__version__), notes=notes))
+        results = pool.results([video for batch in request.batches for video in batch])
+        for batch in request.batches:
+            send(Batch(records=scorer.batch(batch, results)))
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        UnavailableError: It is not there.
+    """
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UnavailableError(f"no such CUDA device: {name}", hint="use --device cpu")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """Marketing name of a GPU, else the kind of device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+class Scorer:
+    """A model on its device, and what becomes of a batch of videos."""
+
+    def __init__(self, spec: EvalSpec, device: torch.device) -> None:
+        self.spec = spec
+        self.device = device
+        is_tf32 = spec.precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = is_tf32
+        torch.backends.cudnn.allow_tf32 = is_tf32
+        torch.backends.cudnn.benchmark = False
+        torch.manual_seed(spec.seed)
+        self.model = self._built().eval().to(device)
+
+    def _built(self) -> nn.Module:
+        spec, protocol = self.spec, self.spec.protocol
+        outputs = spec.num_outputs
+        one = next(iter(outputs.values())) if len(outputs) == 1 else None
+        return model_zoo.create_model(
+            spec.model,
+            num_frames=protocol.num_frames,
+            resolution=protocol.spatial.crop_px,
+            num_classes=outputs if one is None else one,
+            attention=spec.attention,
+        )
+
+    def load(self, checkpoint: str | None) -> tuple[str, ...]:
+        """Load the checkpoint, if there is one; gives what was done to it."""
+        if checkpoint is None:
+            return ("random weights",)
+        report = model_zoo.load_checkpoint(
+            self.model, checkpoint, expected_sha256=self.spec.checkpoint_sha256
+        )
+        if report.untouched and not report.head_loaded:
+            raise UsageError(
+                f"the checkpoint has no classifier: {checkpoint}",
+                hint="a model is evaluated with the head that it was trained with",
+            )
+        return report.notes
+
+    def batch(self, videos: tuple[Video, ...], results: Any) -> tuple[VideoRecord, ...]:
+        """Decode, run and score the videos of one batch.
+
+        Unreadable videos are zeros in the batch, so that they change no other video's numbers.
+        """
+        protocol = self.spec.protocol
+        side = protocol.spatial.crop_px
+        shape = (3, protocol.num_frames, side, side)
+        num_views = self.spec.videos_per_batch * protocol.num_views
+        clips = torch.zeros((_rounded_up(num_views, self.spec.chunk_views), *shape),
+                            device=self.device)  # fmt: skip
+        taken: list[Result] = []
+        for position in range(len(videos)):
+            result: Result = next(results)
+            if result.views is not None:
+                cut = torch.from_numpy(result.views).to(self.device)
+                first = position * protocol.num_views
+                clips[first : first + protocol.num_views] = to_clips(cut, protocol.spatial)
+            taken.append(result)
+        start_s = time.perf_counter()
+        outputs = self._forward(clips)
+        model_s = (time.perf_counter() - start_s) / len(videos)
+        return tuple(
+            self._record(video, result, outputs, position, model_s)
+            for position, (video, result) in enumerate(zip(videos, taken, strict=True))
+        )
+
+    def _forward(self, clips: Tensor) -> dict[str, NDArray[np.float32]]:
+        """Logits of every view by head, in passes of equal shape."""
+        parts: list[dict[str, Tensor]] = []
+        with torch.inference_mode(), self._autocast():
+            for chunk in clips.split(self.spec.chunk_views):
+                output = self.model(chunk)
+                is_dict = isinstance(output, dict)
+                parts.append(output if is_dict else {next(iter(self.spec.num_outputs)): output})
+        return {
+            head: torch.cat([part[head].float() for part in parts]).cpu().numpy()
+            for head in parts[0]
+        }
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        dtype = DTYPES.get(self.spec.precision)
+        if dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def _record(
+        self,
+        video: Video,
+        result: Result,
+        outputs: dict[str, NDArray[np.float32]],
+        position: int,
+        model_s: float,
+    ) -> VideoRecord:
+        decoded, num_views = result.decoded, self.spec.protocol.num_views
+        common: dict[str, Any] = {
+            "schema_version": SCHEMA_VERSION,
+            "key": video.key,
+            "labels": video.labels,
+            "group": video.group,
+            "slices": video.slices,
+            "target": video.target,
+            "num_frames": decoded.num_frames,
+            "decode_s": decoded.decode_s,
+            "wait_s": result.wait_s,
+        }
+        if decoded.slot is None:
+            return VideoRecord(status="unreadable", error=decoded.error, **common)
+        mine = slice(position * num_views, (position + 1) * num_views)
+        own = {head: logits[mine] for head, logits in outputs.items()}
+        if not all(np.isfinite(logits).all() for logits in own.values()):
+            error = "the model's output is not finite"
+            return VideoRecord(status="error", error=error, model_s=model_s, **common)
+        if video.target is not None:
+            value = float(own[VALUE][:, 0].mean())
+            return VideoRecord(status="ok", value=value, model_s=model_s, **common)
+        heads = score_heads(own, self.spec.columns, video.labels, self.spec.protocol.aggregate)
+        return VideoRecord(status="ok", heads=heads, model_s=model_s, **common)
+
+
+def _rounded_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+if __name__ == "__main__":
+    main()

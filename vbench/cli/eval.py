@@ -1,0 +1,322 @@
+"""`vbench eval`: the accuracy of a model under its own protocol, and how sure it is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vbench.cli import console, options
+from vbench.core import units
+from vbench.core.errors import UsageError, VbenchError
+from vbench.core.types import Record
+
+if TYPE_CHECKING:
+    from vbench.accuracy.evaluate import Evaluation
+    from vbench.accuracy.planning import Plan
+    from vbench.accuracy.summary import Summary
+
+
+def eval_(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `vbench models`.")],
+    dataset: Annotated[
+        str, typer.Option("--dataset", metavar="NAME", help="A name from `vbench data`.")
+    ],
+    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder of the videos.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option("--checkpoint", metavar="FILE", help="Trained weights.")
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Evaluate without a checkpoint.")
+    ] = False,
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", metavar="PATH", help="File or folder, if not below --root."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="Default: the dataset's own.")
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option("--subset", metavar="N|P%", help="So many videos, spread over the classes."),
+    ] = None,
+    per_class: Annotated[
+        int | None, typer.Option("--per-class", metavar="N", min=1, help="So many of each class.")
+    ] = None,
+    subset_file: Annotated[
+        Path | None,
+        typer.Option("--subset-file", metavar="FILE", help="These videos, a key or id a line."),
+    ] = None,
+    replace_missing: Annotated[
+        bool, typer.Option("--replace-missing", help="Choose among the videos that are there.")
+    ] = False,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the subset.")] = 0,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", metavar="NAME", help="Default: the one published for this."),
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option("--frames", metavar="N", min=1, help="Default: the model's own.")
+    ] = None,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", metavar="PX", min=1, help="Side of the crop.")
+    ] = None,
+    label_space: Annotated[
+        str | None,
+        typer.Option("--label-space", metavar="NAME", help="Whose classes the checkpoint has."),
+    ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option("--class-names", metavar="FILE", help="Names of its outputs, one a line."),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", metavar="P", help="Default: the protocol's on a GPU, fp32 on a CPU."
+        ),
+    ] = None,
+    attention: Annotated[
+        str, typer.Option("--attention", metavar="A", help="As for `vbench profile`.")
+    ] = "sdpa",
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", metavar="N", min=1, help="Views in one forward pass."),
+    ] = None,
+    device: options.Device = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=1, help="Decoding processes.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", help="Longest time to decode one video.")
+    ] = 120.0,
+    cost: Annotated[
+        bool, typer.Option("--cost/--no-cost", help="Also count the operations of a video.")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how sure it would be.")
+    ] = False,
+    results: options.Results = Path("results"),
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Run folder, instead of by name.")
+    ] = None,
+    json: options.AsJson = False,
+) -> None:
+    """Score a model on labelled videos; the same command resumes an interrupted one.
+
+    Example: vbench eval videomamba_tiny --dataset ssv2 --root ssv2 --checkpoint FILE --subset 1000
+    """
+    from vbench.accuracy.planning import Asked, plan
+    from vbench.accuracy.subsets import SubsetSpec, read_keys
+
+    if (checkpoint is None) != random_weights:
+        raise UsageError(
+            "an accuracy needs trained weights",
+            hint="give --checkpoint FILE, or --random-weights to see chance",
+        )
+    if precision not in (None, "fp32", "tf32", "bf16", "fp16"):
+        raise UsageError(f"unknown precision: {precision}", hint="known: fp32, tf32, bf16, fp16")
+    asked = Asked(
+        model=model,
+        dataset=dataset,
+        root=root,
+        device=resolved_device(device),
+        checkpoint=checkpoint,
+        annotations=annotations,
+        split=split,
+        subset=SubsetSpec(
+            count=subset,
+            per_class=per_class,
+            keys=read_keys(subset_file) if subset_file else None,
+            seed=seed,
+        ),
+        replace_missing=replace_missing,
+        protocol=protocol,
+        num_frames=frames,
+        size_px=resolution,
+        label_space=label_space,
+        class_names=class_names,
+        precision=precision,  # type: ignore[arg-type]
+        attention=attention,
+        batch_views=batch_size,
+    )
+    planned = plan(asked)
+    if dry_run:
+        print_plan(planned, json=json)
+        return
+    run_dir = out or results / planned.default_name
+    record = counted(planned, run_dir) if cost else None
+    summary = run(planned, run_dir, workers=workers, timeout_s=timeout)
+    if json:
+        console.data({"run_dir": str(run_dir), "summary": summary, "cost": record})
+    else:
+        print_summary(summary, record)
+    if not summary.num_decoded:
+        raise VbenchError(f"none of {summary.num_videos} videos could be read")
+
+
+def resolved_device(asked: str | None) -> str:
+    """The device that ``auto`` and ``cuda`` stand for here.
+
+    Raises:
+        UsageError: It is ``meta``.
+        UnavailableError: It is not there.
+    """
+    if asked == "cpu":
+        return asked
+    if asked == "meta":
+        raise UsageError("nothing can be scored on the meta device", hint="use --device cpu")
+    from vbench.core.types import BenchSpec
+    from vbench.measure.sweep import chosen_device, runner_for
+
+    with runner_for(BenchSpec(name="eval", models=("none",))) as runner:
+        return chosen_device(asked or "auto", runner.inspect())
+
+
+def run(plan: "Plan", run_dir: Path, *, workers: int | None, timeout_s: float) -> "Summary":
+    """Evaluate what is pending under a progress bar, and keep the summary beside the records."""
+    import msgspec
+
+    from vbench.accuracy.evaluate import opened
+    from vbench.accuracy.summary import summarise
+    from vbench.core import store
+
+    with opened(plan, run_dir) as evaluation:
+        announce(evaluation)
+        total = len(plan.videos) - len(evaluation.records)
+        try:
+            with console.progress(plan.spec.model, total=total) as step:
+                for record in evaluation.run(num_workers=workers, timeout_s=timeout_s):
+                    step(f"{record.key}: {record.error}" if record.error else record.key)
+        except KeyboardInterrupt:
+            console.note(
+                f"interrupted; {len(evaluation.records)} of {len(plan.videos)} videos are kept in "
+                f"{run_dir}, the same command goes on"
+            )
+            raise
+        summary = summarise(plan.spec, evaluation.records)
+        text = msgspec.json.format(msgspec.json.encode(summary)).decode()
+        store.write_text(run_dir / "summary.json", text + "\n")
+    return summary
+
+
+def announce(evaluation: "Evaluation") -> None:
+    """Say what runs and where it is kept."""
+    plan, spec = evaluation.plan, evaluation.plan.spec
+    done = len(evaluation.records)
+    console.note(
+        f"{spec.dataset} {spec.split}, {spec.subset}: {len(plan.videos)} videos, {done} of them "
+        f"done before; writing {evaluation.run_dir}"
+    )
+    console.note(f"{spec.protocol}; {spec.precision} on {spec.device}")
+    if evaluation.torn_lines:
+        lines = ", ".join(map(str, evaluation.torn_lines))
+        console.note(f"kept but not read, half-written by a killed run: line {lines}")
+
+
+def counted(plan: "Plan", run_dir: Path) -> Record | None:
+    """Operations of one view, counted without a device and kept as a record in the run folder."""
+    from vbench.measure.profile import profile_one
+
+    spec = plan.spec
+    side = spec.protocol.spatial.crop_px
+    table = {
+        "device": "meta",
+        "probes": ["macs"],
+        "num_frames": [spec.protocol.num_frames],
+        "resolutions_px": [side],
+        "precisions": ["fp32"],
+    }
+    record = profile_one(spec.model, table, out=None)
+    if record.status != "ok":
+        console.note(f"operations not counted: {record.error}")
+        return None
+    return record
+
+
+def print_plan(plan: "Plan", *, json: bool) -> None:
+    """What would be done, and the half-width and the difference that it would resolve."""
+    from vbench.accuracy import comparison, intervals
+
+    spec, n = plan.spec, len(plan.videos)
+    half = intervals.wilson(round(0.8 * n), n).half_width
+    facts = {
+        "dataset": f"{spec.dataset} {spec.split}",
+        "videos": n,
+        "videos of the list": spec.num_listed,
+        "videos not in this copy": spec.num_absent,
+        "protocol": str(spec.protocol),
+        "views": n * spec.protocol.num_views,
+        "label space": spec.label_space,
+        "half-width at 80 %, points": round(100 * half, 2),
+        "difference of two models found, points": round(
+            100 * comparison.detectable_difference(n, 0.1), 2
+        ),
+        "subset sha256": spec.subset_sha256,
+    }
+    if json:
+        console.data({"spec": spec, "facts": facts})
+    else:
+        console.table("planned", ("fact", "value"), list(facts.items()))
+
+
+def print_summary(summary: "Summary", record: Record | None) -> None:
+    """The table of accuracies to stdout, what explains it to stderr."""
+    rows = []
+    for score in summary.scores:
+        scale, unit = (1, "") if score.metric == "mse" else (100, " %")
+        interval, whole = score.interval, score.list_interval
+        rows.append(
+            (
+                score.head,
+                score.metric.replace("_", " "),
+                score.videos,
+                score.num_videos,
+                f"{scale * score.value:.2f}{unit}",
+                f"{scale * interval.low:.2f} to {scale * interval.high:.2f}",
+                f"{scale * whole.low:.2f} to {scale * whole.high:.2f}" if whole else "",
+                f"{scale * score.baseline:.2f}{unit}" if score.baseline is not None else "",
+                interval.method,
+            )
+        )
+    columns = (
+        "head", "metric", "videos", "n", "measured", "95 % interval", "of the whole list",
+        "baseline", "method",
+    )  # fmt: skip
+    spec = summary.spec
+    console.table(f"{spec.model} on {spec.dataset} {spec.split}: {spec.protocol}", columns, rows)
+    for line in notes(summary, record):
+        console.note(line)
+
+
+def shown(value: float, unit: str) -> str:
+    """One quantity with its unit."""
+    return units.scale_for(unit, [value]).with_unit(value)
+
+
+def notes(summary: "Summary", record: Record | None) -> list[str]:
+    """What must be known with the numbers."""
+    spec, times = summary.spec, summary.times
+    found = [f"warning: {text}" for text in summary.warnings]
+    found += [f"unreadable: {key}: {reason}" for key, reason in summary.failures]
+    found.append(
+        f"list {spec.list_sha256[:12]} of {spec.num_listed}, subset {spec.subset} "
+        f"{spec.subset_sha256[:12]}; near-ties: {summary.num_fragile}"
+    )
+    if times is not None:
+        found.append(
+            f"a video: decoding {shown(times.decode_s, 's')} of a process, waiting "
+            f"{shown(times.wait_s, 's')}, model {shown(times.model_s, 's')}; "
+            f"the bottleneck is {times.bottleneck}"
+        )
+    if record is not None and record.values("macs"):
+        views = spec.protocol.num_views
+        macs = record.values("macs")[0] / (record.batch_size or 1) * views
+        found.append(f"a video: {shown(macs, '')} MACs in {views} views, counted")
+    for other in summary.published:
+        result = other.result
+        low, high = 100 * result.interval.low, 100 * result.interval.high
+        found.append(
+            f"{result.verdict}: {other.printed} ({other.source}), difference "
+            f"{100 * result.difference:+.2f} points, 95 % {low:+.2f} to {high:+.2f}, "
+            f"margin {100 * result.margin:.1f}"
+        )
+    return found
