@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -40,7 +41,7 @@ def films(tmp_path_factory):
 
 
 def asked(films, **changes):
-    settings = {
+    settings: dict[str, Any] = {
         "model": "tests.accuracy.tiny:bright", "dataset": "folder", "root": films,
         "device": "cpu", "checkpoint": None, "num_frames": 4, "size_px": 32,
     } | changes  # fmt: skip

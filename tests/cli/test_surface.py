@@ -4,6 +4,7 @@ Rewrite it with: python tests/cli/test_surface.py
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -16,7 +17,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "cli_options.txt"
 def commands(group=None, prefix=""):
     """Every command by the words that call it, those of groups among them."""
     group = group or typer.main.get_group(app)
-    found = {}
+    found: dict[str, Any] = {}
     for name, command in sorted(group.commands.items()):
         inner = getattr(command, "commands", None)
         found |= commands(command, f"{name} ") if inner else {f"{prefix}{name}": command}

@@ -9,6 +9,7 @@ import vbench
 from vbench.cli import (
     audit,
     claims,
+    compare,
     console,
     data,
     demo,
@@ -40,6 +41,7 @@ for command in (
     report.report,
     audit.audit,
     claims.claims,
+    compare.compare,
     doctor.doctor,
     demo.demo,
 ):

@@ -2,6 +2,7 @@
 
 VbenchError 1
 |- UsageError 2        the request itself is wrong
+|- RegressionError 4   the second of two is worse
 |- UnavailableError 3  the request is right, this machine cannot
 `- StoreError 3        results cannot be written or read
 """
@@ -37,3 +38,9 @@ class StoreError(VbenchError):
     """Results cannot be written or read: no permission, a full disk."""
 
     exit_code = 3
+
+
+class RegressionError(VbenchError):
+    """A comparison found that the second of two is worse, beyond chance."""
+
+    exit_code = 4
