@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,14 +15,11 @@ from torch import Tensor
 from model_zoo import UnsupportedInputError
 from model_zoo._registry import Options
 from model_zoo.kernels import _llvm, causal_conv1d, selective_scan
-from model_zoo.kernels._llvm import INSTRUCTION_SETS, InstructionSet, assembly
+from model_zoo.kernels._llvm import InstructionSet
 from model_zoo.kernels._threads import run_tasks
 from model_zoo.kernels.causal_conv1d import native as native_convolution
-from model_zoo.kernels.causal_conv1d import reference as convolution_reference
-from model_zoo.kernels.causal_conv1d.native_code import ConvolutionIR
 from model_zoo.kernels.selective_scan import cpu, native, reference
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
-from model_zoo.kernels.selective_scan.native_code import ScanIR
 from model_zoo.videomamba import VideoMamba, VideoMambaConfig
 from tests.detfill import clip, fill_model
 from tests.model_zoo.kernels.drawing import (
@@ -36,7 +32,6 @@ from tests.model_zoo.kernels.drawing import (
 
 LEVELS = _llvm.available_instruction_sets()
 TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 1e-2, torch.float16: 1.5e-3}
-NARROW_TOLERANCES = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 5e-4}
 SIZES = [  # directions, batch, tokens, channels, states
     (1, 1, 1, 1, 1),
     (2, 1, 64, 16, 16),
@@ -331,43 +326,3 @@ def test_a_model_in_float32_gives_the_logits_of_float64(forwards):
         logits = model.float()(clips.float())
     assert len(forwards) == 4
     assert relative_error(logits, expected) < 1e-5
-
-
-@pytest.mark.parametrize("level", INSTRUCTION_SETS, ids=lambda level: level.name)
-@pytest.mark.parametrize("dtype", TOLERANCES)
-def test_every_level_compiles_to_code_that_calls_nothing(dtype, level):
-    """What LLVM cannot do in a few instructions it calls from libraries that may be absent."""
-    if dtype == torch.float16 and not level.has_half:
-        level = replace(level, has_half=False)
-        dtype = torch.float32  # what float16 is converted to there
-    scan_kind = native.Scan(
-        level=level,
-        dtype=dtype,
-        num_states=16,
-        delta_softplus=True,
-        is_decaying=True,
-        is_gated=True,
-    )
-    convolution = native_convolution.Convolution(level=level, dtype=dtype, num_taps=4, silu=True)
-    for code in (ScanIR(scan_kind), ConvolutionIR(convolution)):
-        lines = assembly(code.emit(), level).splitlines()
-        instructions = [line.split()[0] for line in lines if line.startswith("\t") and line.strip()]
-        assert len(instructions) > 100
-        assert not {"bl", "blr", "call", "callq"} & set(instructions)
-
-
-@each_level
-@pytest.mark.parametrize("dtype", NARROW_TOLERANCES)
-@pytest.mark.parametrize("sizes", [(1, 1, 1, 1, 1), (2, 2, 3, 5, 4), (4, 1, 130, 33, 7)])
-def test_the_convolution_gives_what_flips_and_padding_give(sizes, dtype, level):
-    num_directions, batch, length, channels, num_taps = sizes
-    reverse = REVERSE[:num_directions]
-    x = normal(batch, length, 2 * channels, dtype=dtype, seed=1)[..., :channels]
-    weight = normal(num_directions, channels, num_taps, dtype=dtype, seed=2)
-    bias = normal(num_directions, channels, dtype=dtype, seed=3)
-    for silu, shift in ((True, bias), (False, None)):
-        wide = (x.double(), weight.double(), None if shift is None else shift.double())
-        y = native_convolution.forward(x, weight, shift, reverse=reverse, silu=silu, level=level)
-        expected = convolution_reference.causal_conv1d(*wide, reverse=reverse, silu=silu)
-        assert y.dtype == dtype
-        assert relative_error(y, expected) < NARROW_TOLERANCES[dtype]
