@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import av
     from av.container import InputContainer
     from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 # Containers whose timestamps and seeking can be trusted: AVI has none of its own for H.264, and in
@@ -36,6 +37,14 @@ class Index:
     timestamps: list[int]
     keyframes: list[int]
     num_packets: int
+
+
+def reformatter() -> "VideoReformatter":
+    """What turns decoded frames into RGB."""
+    require_av()
+    from av.video.reformatter import VideoReformatter
+
+    return VideoReformatter()
 
 
 def frames_of(packet: "av.Packet[VideoStream]") -> "list[VideoFrame]":

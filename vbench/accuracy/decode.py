@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vbench.accuracy.container import Index, ffmpeg_errors, frames_of, open_video, read_index
+from vbench.accuracy.container import (
+    Index,
+    ffmpeg_errors,
+    frames_of,
+    open_video,
+    read_index,
+    reformatter,
+)
 from vbench.accuracy.images import (
     IMAGE_ENDINGS,
     Apply,
@@ -105,6 +112,9 @@ class VideoFile:
         self._path = path
         self._apply: Apply = as_is
         self._kept: list[VideoFrame] = []
+        self._reformatter = (
+            reformatter()
+        )  # one for all frames: making it takes longer than using it
         self._container, self._stream = open_video(path)
         try:
             self._index = read_index(self._container, self._stream, path)
@@ -283,10 +293,11 @@ class VideoFile:
 
     def _to_rgb(self, frame: "VideoFrame") -> NDArray[Any]:
         self.num_concealed += bool(frame.is_corrupt)
-        width, height = self._size
-        if (frame.width, frame.height) != self._size:  # some files change size midway
-            frame = frame.reformat(width=width, height=height)
+        width, height = self._size  # some files change size midway
         with ffmpeg_errors(self._path):
-            pixels = frame.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
+            converted = self._reformatter.reformat(
+                frame, width=width, height=height, format="rgb24"
+            )
+            pixels = converted.to_ndarray().astype(np.uint8, copy=False)
         turns = round(frame.rotation / 90) % 4
-        return self._apply(np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels)
+        return self._apply(np.ascontiguousarray(np.rot90(pixels, turns)))
