@@ -50,14 +50,15 @@ def main() -> None:
     list(PROBES)  # imports every probe
     environment.capture("meta")  # what does not change is remembered, and so inherited
     share_memory()
-    is_warm = False
+    warm: set[str] = set()
     with connection, connection.makefile("rwb") as stream:
         for line in stream:
             job = msgspec.json.decode(line, type=Job)
-            if not is_warm and job.request.case and job.request.case.device == "meta":
-                worker.warm_up_meta()
+            device = job.request.case.device if job.request.case else ""
+            if device in worker.WARM_UPS and device not in warm:
+                worker.WARM_UPS[device]()
                 share_memory()
-                is_warm = True
+                warm.add(device)
             pid = os.fork()
             if pid == 0:
                 connection.close()

@@ -4,10 +4,13 @@ The outcome goes to a file named by the parent, not to stdout, because libraries
 rewritten after each probe, so that whatever was finished survives any ending.
 """
 
+import contextlib
+import importlib
 import resource
 import sys
 import traceback
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import torch
@@ -210,6 +213,16 @@ def warm_up_meta() -> None:
     built = subject.build(case, 1)
     for probe in chosen_probes(case, ()):
         probe.run(built)
+
+
+def warm_up_cpu() -> None:
+    """Load the compiler of the native kernels, where it is installed; it compiles in the child."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module("llvmlite.binding")
+
+
+# What the fork server does once, before the first worker on a device.
+WARM_UPS: Final = {"meta": warm_up_meta, "cpu": warm_up_cpu}
 
 
 def main() -> None:
