@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from tests.records import a_case
 from vbench.measure.probes.memory import measure_step
+from vbench.measure.probes.resident_memory import resident_memory
 from vbench.measure.subject import Subject
 
 
@@ -62,3 +64,21 @@ def test_the_peak_is_of_one_step_after_a_reset_and_missing_nvml_is_said():
     assert "nvml_used_bytes" not in samples.values
     assert samples.notes["nvml memory"] == "not given by the driver"
     assert samples.notes["allocator"].startswith("3 allocations")
+
+
+def test_on_a_cpu_a_warm_step_is_seen_to_need_what_it_allocates():
+    size = 64 << 20
+
+    def step():
+        torch.zeros(size, dtype=torch.uint8)
+
+    subject = Subject(
+        case=a_case(device="cpu"),
+        batch_size=1,
+        model=torch.nn.Identity(),
+        clips=torch.empty(0),
+        step=step,
+    )
+    step()  # a step that reused these pages would seem to need none
+    (growth,) = resident_memory(subject).values["peak_rss_growth_bytes"]
+    assert growth == pytest.approx(size, rel=0.1)

@@ -4,6 +4,7 @@ CPU: `perf_counter`, and the resident set as the kernel accounts it. CUDA: event
 stream, and the caching allocator's peaks.
 """
 
+import ctypes
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -67,6 +68,16 @@ class CudaDevice:
 def open_device(name: str) -> Device:
     """The device of a case: ``cpu`` or ``cuda:<i>``."""
     return CudaDevice(name) if name.startswith("cuda") else CpuDevice()
+
+
+def release_free_memory() -> bool:
+    """Give the heap's free pages back to the kernel; False where the C library cannot."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return False
+    trim(0)
+    return True
 
 
 def resident_bytes() -> int | None:
