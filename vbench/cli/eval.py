@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vbench.cli import console, options
-from vbench.core import units
+from vbench.core import stats, units
 from vbench.core.errors import UsageError, VbenchError
 from vbench.core.types import Record
 
 if TYPE_CHECKING:
     from vbench.accuracy.evaluate import Evaluation
+    from vbench.accuracy.evaluation import EvalSpec
     from vbench.accuracy.planning import Plan
     from vbench.accuracy.summary import Summary
 
@@ -89,7 +90,7 @@ def eval_(
         float, typer.Option("--timeout", metavar="S", help="Longest time to decode one video.")
     ] = 120.0,
     cost: Annotated[
-        bool, typer.Option("--cost/--no-cost", help="Also count the operations of a video.")
+        bool, typer.Option("--cost/--no-cost", help="Also measure what a video costs.")
     ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how sure it would be.")
@@ -143,7 +144,7 @@ def eval_(
         print_plan(planned, json=json)
         return
     run_dir = out or results / planned.default_name
-    record = counted(planned, run_dir) if cost else None
+    record = cost_of(planned, run_dir) if cost else None
     summary = run(planned, run_dir, workers=workers, timeout_s=timeout)
     if json:
         console.data({"run_dir": str(run_dir), "summary": summary, "cost": record})
@@ -212,24 +213,53 @@ def announce(evaluation: "Evaluation") -> None:
         console.note(f"kept but not read, half-written by a killed run: line {lines}")
 
 
-def counted(plan: "Plan", run_dir: Path) -> Record | None:
-    """Operations of one view, counted without a device and kept as a record in the run folder."""
+def cost_of(plan: "Plan", run_dir: Path) -> Record | None:
+    """What a forward pass costs, as `vbench profile` measures it: a record in the run folder.
+
+    On a GPU it is measured, time and energy among it; on a CPU only operations are counted, without
+    the device. A resumed evaluation finds the record of the first time.
+    """
+    from vbench.core import store
     from vbench.measure.profile import profile_one
 
+    if (run_dir / store.RECORDS_FILE).exists():
+        kept = [r for r in store.read(run_dir).records if r.status == "ok"]
+        if kept:
+            return kept[-1]
     spec = plan.spec
-    side = spec.protocol.spatial.crop_px
-    table = {
-        "device": "meta",
-        "probes": ["macs"],
-        "num_frames": [spec.protocol.num_frames],
-        "resolutions_px": [side],
-        "precisions": ["fp32"],
-    }
-    record = profile_one(spec.model, table, out=None)
+    on_gpu = spec.device.startswith("cuda")
+    half = spec.precision in ("bf16", "fp16")
+    record = profile_one(
+        spec.model,
+        {
+            "device": spec.device if on_gpu else "meta",
+            "probes": ["macs", "latency", "energy", "memory"] if on_gpu else ["macs"],
+            "num_frames": [spec.protocol.num_frames],
+            "resolutions_px": [spec.protocol.spatial.crop_px],
+            "batch_sizes": [spec.chunk_views],
+            "precisions": [spec.precision if on_gpu else "fp32"],
+            "autocast": on_gpu and half,
+            "attentions": [spec.attention],
+        },
+        out=run_dir,
+    )
     if record.status != "ok":
-        console.note(f"operations not counted: {record.error}")
+        console.note(f"cost not measured: {record.error}")
         return None
     return record
+
+
+def cost_notes(spec: "EvalSpec", record: Record) -> list[str]:
+    """Operations, time and energy of a video, all its views together."""
+    views, batch = spec.protocol.num_views, record.batch_size or 1
+    wanted = (("macs", "", "MACs, counted"), ("latency_s", "s", "measured"), ("energy_j", "J", ""))
+    found = []
+    for metric, unit, words in wanted:
+        values = record.values(metric)
+        if values:
+            whole = shown(stats.median(values) / batch * views, unit)
+            found.append(f"a video, {views} views: {whole} {words}".rstrip())
+    return found
 
 
 def print_plan(plan: "Plan", *, json: bool) -> None:
@@ -307,10 +337,7 @@ def notes(summary: "Summary", record: Record | None) -> list[str]:
             f"{shown(times.wait_s, 's')}, model {shown(times.model_s, 's')}; "
             f"the bottleneck is {times.bottleneck}"
         )
-    if record is not None and record.values("macs"):
-        views = spec.protocol.num_views
-        macs = record.values("macs")[0] / (record.batch_size or 1) * views
-        found.append(f"a video: {shown(macs, '')} MACs in {views} views, counted")
+    found += cost_notes(spec, record) if record is not None else []
     for other in summary.published:
         result = other.result
         low, high = 100 * result.interval.low, 100 * result.interval.high
