@@ -8,6 +8,7 @@ import typer
 import vbench
 from vbench.cli import (
     audit,
+    bench,
     claims,
     compare,
     console,
@@ -40,6 +41,7 @@ for command in (
     sweep.sweep,
     report.report,
     audit.audit,
+    bench.bench,
     claims.claims,
     compare.compare,
     doctor.doctor,

@@ -100,7 +100,7 @@ def protocol(content: Content) -> list[tuple[str, str]]:
     cases = {record.case for record in records}
     return [
         *(_how_timed(cases) if _is_measured(records) else []),
-        ("seeds", ", ".join(sorted({str(case.seed) for case in cases}))),
+        *([("seeds", ", ".join(sorted({str(case.seed) for case in cases})))] if cases else []),
         *((topic.replace("_", " "), note) for topic, note in common_notes(records).items()),
         ("rendered by", f"vbench {__version__}"),
     ]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -157,6 +157,11 @@ def environment_table(records: Iterable[Record]) -> Table:
         if record.environment is not None:
             lasting = msgspec.structs.replace(record.environment, **dict.fromkeys(_PASSING))
             found[lasting].add(record.run_id)
+    return environments_table(found)
+
+
+def environments_table(found: Mapping[Environment, Collection[str]]) -> Table:
+    """A column an environment, with the runs that were taken in it."""
     environments = sorted(found, key=lambda one: (one.device_name, sorted(found[one])))
     fields = [name for name in Environment.__struct_fields__ if name not in _LEFT_OUT]
     rows = [(text("runs"), *(text(plain(", ".join(sorted(found[e])))) for e in environments))]
