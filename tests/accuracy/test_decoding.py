@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.accuracy.films import write_video
+from tests.cli.run import ROOT
 from vbench.accuracy import protocols
 from vbench.accuracy.datasets import Video
 from vbench.accuracy.decoding import DecodingPool, decode_views
@@ -112,3 +115,14 @@ def test_nothing_is_left_in_shared_memory(root):
     before = set(Path("/dev/shm").iterdir())
     results(root, [film("0")])
     assert {p for p in set(Path("/dev/shm").iterdir()) - before if "vbench" in p.name} == set()
+
+
+def test_a_decoding_process_does_without_torch():
+    code = (
+        "import sys, vbench.accuracy.entry, vbench.accuracy.decoding;"
+        "sys.exit([name for name in ('torch', 'pandas', 'rich') if name in sys.modules] or 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -251,7 +251,7 @@ def test_an_evaluation_killed_again_and_again_ends_as_if_it_had_not_been(
     listing = subprocess.run(
         ["ps", "-eo", "ppid=,args="], capture_output=True, text=True, check=True
     )
-    orphans = [line for line in listing.stdout.splitlines() if "accuracy.worker" in line]
+    orphans = [line for line in listing.stdout.splitlines() if "accuracy.entry" in line]
     assert [line for line in orphans if line.split()[0] == "1"] == []
     assert vbench(*arguments).returncode == 0
     records, _ = read_videos(tmp_path / "run")

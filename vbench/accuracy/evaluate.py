@@ -160,7 +160,7 @@ def _messages(request: EvalRequest, log: Path) -> Generator[Message, None, None]
     receive, send = os.pipe()
     with log.open("ab") as output, os.fdopen(receive, "rb") as pipe:
         worker = subprocess.Popen(
-            [sys.executable, "-m", "vbench.accuracy.worker", str(send)],
+            [sys.executable, "-m", "vbench.accuracy.entry", str(send)],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,13 +1,10 @@
-"""The evaluating process: one request on stdin, a line a batch to the pipe that is named.
-
-Usage: python -m vbench.accuracy.worker PIPE_FD
+"""The evaluating process: a model on its device, and views from decoding processes.
 
 What libraries print goes to the log. Decoding processes are started before the device is touched.
 """
 
 import contextlib
 import os
-import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -34,22 +31,20 @@ from vbench.accuracy.evaluation import (
 from vbench.accuracy.scoring import score_heads
 from vbench.accuracy.transforms import to_clips
 from vbench.accuracy.types import SCHEMA_VERSION, VideoRecord
-from vbench.core import processes
 from vbench.core.errors import UnavailableError, UsageError, VbenchError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 VALUE = "value"  # the one output of a model for a regression task
 
 
-def main() -> None:
-    """Serve the request on stdin; whatever goes wrong is one message."""
-    processes.die_with_parent()
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=EvalRequest)
-    with os.fdopen(int(sys.argv[1]), "wb") as pipe:
+def serve(request_json: bytes, *, pipe: int) -> None:
+    """Do what is asked and send it, a line a message; whatever goes wrong is one message."""
+    request = msgspec.json.decode(request_json, type=EvalRequest)
+    with os.fdopen(pipe, "wb") as stream:
 
         def send(message: Message) -> None:
-            pipe.write(msgspec.json.encode(message) + b"\n")
-            pipe.flush()
+            stream.write(msgspec.json.encode(message) + b"\n")
+            stream.flush()
 
         try:
             evaluate(request, send)
@@ -226,7 +221,3 @@ class Scorer:
 
 def _rounded_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
-
-
-if __name__ == "__main__":
-    main()
