@@ -71,6 +71,22 @@ def write_video(
     return path
 
 
+def trim(source: Path, path: Path, *, first: int):
+    """Copy a film without coding it anew, its first frames hidden by an edit list."""
+    with av.open(str(source)) as read, av.open(str(path), "w") as written:
+        old = read.streams.video[0]
+        new = written.add_stream_from_template(old)
+        assert old.average_rate
+        assert old.time_base
+        shift = round(first / old.average_rate / old.time_base)
+        for packet in read.demux(old):
+            if packet.pts is not None and packet.dts is not None:
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = new
+                written.mux(packet)
+    return path
+
+
 def write_sound(path: Path, seconds=1.0):
     """A file with sound and no picture."""
     with av.open(str(path), "w") as container:

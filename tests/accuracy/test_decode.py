@@ -5,7 +5,14 @@ import random
 import numpy as np
 import pytest
 
-from tests.accuracy.films import number_of, picture, write_frames, write_sound, write_video
+from tests.accuracy.films import (
+    number_of,
+    picture,
+    trim,
+    write_frames,
+    write_sound,
+    write_video,
+)
 from vbench.accuracy.container import Index
 from vbench.accuracy.decode import opened
 from vbench.accuracy.images import DecodeError, MiscountedError
@@ -22,6 +29,7 @@ ENCODINGS = {
     "mp4, open groups": ("libx264", "mp4", {"x264-params": "open-gop=1"}),
     "mp4, one group": ("libx264", "mp4", {}),
     "mp4, fragmented": ("libx264", "mp4", {}),
+    "mp4, hevc": ("libx265", "mp4", {}),
     "mkv": ("libx264", "mkv", {}),
     "ts": ("libx264", "ts", {}),
     "avi": ("mpeg4", "avi", {}),
@@ -30,6 +38,7 @@ ENCODINGS = {
     "mpg": ("mpeg2video", "mpg", {}),
     "webm, vp9": ("libvpx-vp9", "webm", {}),
     "webm, vp8": ("libvpx", "webm", {}),
+    "webm, av1": ("libsvtav1", "webm", {}),
     "flv": ("flv1", "flv", {}),
 }
 
@@ -57,6 +66,12 @@ def test_a_variable_frame_rate_moves_no_frame(tmp_path):
         assert numbers(path, range(0, 50, 3)) == {index: index for index in range(0, 50, 3)}
 
 
+def test_a_last_frame_that_is_shown_for_long_is_no_truncation(tmp_path):
+    timestamps = [40 * index for index in range(30)] + [20_000]
+    path = write_video(tmp_path / "still.mp4", 31, timestamps=timestamps)
+    assert numbers(path, [0, 29, 30]) == {0: 0, 29: 29, 30: 30}
+
+
 def test_a_segment_is_cut_by_time(tmp_path):
     path = write_video(tmp_path / "long.mp4", 100)
     with opened(path, start_s=1.0, stop_s=2.0) as source:
@@ -66,6 +81,14 @@ def test_a_segment_is_cut_by_time(tmp_path):
     assert numbers(path, [0], start_s=3.97, stop_s=3.98) == {0: 99}
     with pytest.raises(DecodeError, match="ends before 9"), opened(path, start_s=9.0, stop_s=10.0):
         pass
+
+
+def test_a_file_trimmed_by_an_edit_list_begins_at_its_cut(tmp_path):
+    whole = write_video(tmp_path / "whole.mp4", 60, keyframe_every=20)
+    path = trim(whole, tmp_path / "trimmed.mp4", first=10)
+    with opened(path) as source:
+        assert source.num_frames == 50
+    assert numbers(path, [0, 9, 10, 49]) == {0: 10, 9: 19, 10: 20, 49: 59}
 
 
 def test_only_distinct_frames_are_decoded(tmp_path):

@@ -31,12 +31,14 @@ class Index:
     Attributes:
         timestamps: Of each frame, rising, in units of `time_base`; empty if they cannot be trusted.
         keyframes: Timestamps of frames that decoding can start from.
-        num_packets: Frames in the file.
+        num_packets: Frames that are shown.
+        num_discarded: Frames that an edit list hides: those before the cut of a trimmed file.
     """
 
     timestamps: list[int]
     keyframes: list[int]
     num_packets: int
+    num_discarded: int = 0
 
 
 def reformatter() -> "VideoReformatter":
@@ -106,9 +108,10 @@ def read_index(container: "InputContainer", stream: "VideoStream", path: Path) -
     """
     timestamps: list[int] = []
     keyframes: list[int] = []
-    num_packets = num_unknown = 0
+    num_packets = num_unknown = num_discarded = 0
     with ffmpeg_errors(path):
         for packet in container.demux(stream):
+            num_discarded += packet.is_discard
             if packet.size == 0 or packet.is_discard:
                 continue
             num_packets += 1
@@ -131,6 +134,7 @@ def read_index(container: "InputContainer", stream: "VideoStream", path: Path) -
         timestamps=timestamps if can_seek else [],
         keyframes=sorted(keyframes),
         num_packets=num_packets,
+        num_discarded=num_discarded,
     )
 
 

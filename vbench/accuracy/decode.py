@@ -181,9 +181,14 @@ class VideoFile:
         Raises:
             DecodeError: Much is missing.
         """
-        found, declared = self._index.num_packets, self._stream.frames
-        if declared and found < LEAST_SHARE_FOUND * declared:
-            raise DecodeError("truncated", f"{self._path.name} holds {found} of {declared} frames")
+        found = self._index.num_packets + self._index.num_discarded
+        declared = self._stream.frames
+        if declared:
+            if found < LEAST_SHARE_FOUND * declared:
+                raise DecodeError(
+                    "truncated", f"{self._path.name} holds {found} of {declared} frames"
+                )
+            return
         times, base = self._index.timestamps, self._stream.time_base
         if len(times) < 2 or base is None or not self._container.duration:
             return
