@@ -14,7 +14,7 @@ from tests.accuracy.films import (
     write_video,
 )
 from vbench.accuracy.container import Index
-from vbench.accuracy.decode import opened
+from vbench.accuracy.decode import VideoFile, opened
 from vbench.accuracy.images import DecodeError, MiscountedError
 
 
@@ -79,8 +79,30 @@ def test_a_segment_is_cut_by_time(tmp_path):
         frames = source.read([0, 24])
     assert [number_of(frames[0]), number_of(frames[24])] == [25, 49]
     assert numbers(path, [0], start_s=3.97, stop_s=3.98) == {0: 99}
-    with pytest.raises(DecodeError, match="ends before 9"), opened(path, start_s=9.0, stop_s=10.0):
+    with pytest.raises(DecodeError, match="no frames"), opened(path, start_s=9.0, stop_s=10.0):
         pass
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "avi", "ts"])
+def test_any_segment_holds_the_frames_on_show_in_it(tmp_path, ending):
+    codec = "mpeg4" if ending == "avi" else "libx264"
+    path = write_video(tmp_path / f"long.{ending}", 75, codec=codec)
+    if ending in ("avi", "ts"):
+        with pytest.raises(DecodeError, match="cannot be cut by time"):
+            numbers(path, [0], start_s=1.0, stop_s=2.0)
+        return
+    for first, last in [(0, 3), (11, 13), (12, 40), (23, 24), (50, 75)]:
+        with opened(path, start_s=first / 25 + 0.001, stop_s=last / 25) as source:
+            assert source.num_frames == last - first
+            frames = source.read(range(last - first))
+        assert [number_of(frames[i]) for i in range(last - first)] == list(range(first, last))
+
+
+def test_a_segment_reads_no_more_of_its_file_than_it_needs(tmp_path):
+    path = write_video(tmp_path / "long.mp4", 200, keyframe_every=20)
+    with opened(path, start_s=4.0, stop_s=4.4) as source:
+        assert isinstance(source, VideoFile)
+        assert source._index.num_packets <= 40
 
 
 def test_a_file_trimmed_by_an_edit_list_begins_at_its_cut(tmp_path):

@@ -33,12 +33,14 @@ class Index:
         keyframes: Timestamps of frames that decoding can start from.
         num_packets: Frames that are shown.
         num_discarded: Frames that an edit list hides: those before the cut of a trimmed file.
+        is_part: Only what a segment needs was read.
     """
 
     timestamps: list[int]
     keyframes: list[int]
     num_packets: int
     num_discarded: int = 0
+    is_part: bool = False
 
 
 def reformatter() -> "VideoReformatter":
@@ -100,8 +102,17 @@ def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
     return container, stream
 
 
-def read_index(container: "InputContainer", stream: "VideoStream", path: Path) -> Index:
-    """Read the file through without decoding.
+def read_index(
+    container: "InputContainer",
+    stream: "VideoStream",
+    path: Path,
+    *,
+    start_s: float | None = None,
+    stop_s: float | None = None,
+) -> Index:
+    """Read a file through without decoding; of a segment, where seeking is safe, only that part.
+
+    A kitchen is filmed for an hour, and a segment of it lasts two seconds.
 
     Raises:
         DecodeError: It holds no frame.
@@ -109,11 +120,18 @@ def read_index(container: "InputContainer", stream: "VideoStream", path: Path) -
     timestamps: list[int] = []
     keyframes: list[int] = []
     num_packets = num_unknown = num_discarded = 0
+    is_trusted = (
+        any(name in container.format.name for name in WITH_TIMESTAMPS)
+        and stream.codec_context.name not in WITH_HIDDEN_FRAMES
+    )
+    end = _sought(container, stream, path, start_s, stop_s) if is_trusted else None
     with ffmpeg_errors(path):
         for packet in container.demux(stream):
             num_discarded += packet.is_discard
             if packet.size == 0 or packet.is_discard:
                 continue
+            if end is not None and packet.dts is not None and packet.dts > end:
+                break  # no frame is shown before it is decoded
             num_packets += 1
             if packet.pts is None:
                 num_unknown += 1
@@ -122,20 +140,38 @@ def read_index(container: "InputContainer", stream: "VideoStream", path: Path) -
             if packet.is_keyframe:
                 keyframes.append(packet.pts)
     if not num_packets:
-        raise DecodeError("no frames", f"{path.name} has a video stream without a frame")
+        raise DecodeError("no frames", f"{path.name} has a video stream without a frame there")
     timestamps.sort()
     repeated = any(a == b for a, b in itertools.pairwise(timestamps))
-    is_trusted = (
-        any(name in container.format.name for name in WITH_TIMESTAMPS)
-        and stream.codec_context.name not in WITH_HIDDEN_FRAMES
-    )
     can_seek = is_trusted and not num_unknown and not repeated and bool(keyframes)
+    if end is not None and not can_seek:
+        container.seek(0)
+        return read_index(container, stream, path)
     return Index(
         timestamps=timestamps if can_seek else [],
         keyframes=sorted(keyframes),
         num_packets=num_packets,
         num_discarded=num_discarded,
+        is_part=end is not None,
     )
+
+
+def _sought(
+    container: "InputContainer",
+    stream: "VideoStream",
+    path: Path,
+    start_s: float | None,
+    stop_s: float | None,
+) -> float | None:
+    """Go to the keyframe before a segment; gives the timestamp of its end, None without one."""
+    if stop_s is None or stream.time_base is None:
+        return None
+    second = 1 / float(stream.time_base)
+    origin = stream.start_time or 0
+    with ffmpeg_errors(path):
+        target = origin + int((start_s or 0) * second)
+        container.seek(target, stream=stream, backward=True, any_frame=False)
+    return origin + stop_s * second
 
 
 @contextlib.contextmanager

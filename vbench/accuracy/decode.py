@@ -117,9 +117,12 @@ class VideoFile:
         )  # one for all frames: making it takes longer than using it
         self._container, self._stream = open_video(path)
         try:
-            self._index = read_index(self._container, self._stream, path)
+            self._index = read_index(
+                self._container, self._stream, path, start_s=start_s, stop_s=stop_s
+            )
             self._size = (self._stream.codec_context.width, self._stream.codec_context.height)
-            self._refuse_truncated()
+            if not self._index.is_part:
+                self._refuse_truncated()
             if not self._index.timestamps and self._index.num_packets <= MOST_COUNTED:
                 self._count_by_decoding()
         except BaseException:
@@ -154,6 +157,8 @@ class VideoFile:
         self._apply = apply
         wanted = sorted({index + self._first for index in indices})
         found = self._by_timestamp(wanted) if self._index.timestamps else {}
+        if len(found) < len(wanted) and self._index.is_part:
+            raise DecodeError("corrupt", f"a frame of the segment of {self._path.name} is missing")
         if len(found) < len(wanted):
             found = self._by_counting(wanted)
         return {index - self._first: frame for index, frame in found.items()}
@@ -166,10 +171,10 @@ class VideoFile:
         if not times or self._stream.time_base is None:
             raise DecodeError("no timestamps", f"{self._path.name} cannot be cut by time")
         second = 1 / float(self._stream.time_base)
-        origin = times[0]
+        origin = times[0] if self._stream.start_time is None else self._stream.start_time
         start = origin + (start_s or 0) * second
         stop = math.inf if stop_s is None else origin + stop_s * second
-        a_frame = (times[-1] - origin) / max(len(times) - 1, 1)
+        a_frame = (times[-1] - times[0]) / max(len(times) - 1, 1)
         if start > times[-1] + 2 * a_frame:
             raise DecodeError("no frames", f"{self._path.name} ends before {start_s} s")
         first = max(bisect.bisect_right(times, start) - 1, 0)
