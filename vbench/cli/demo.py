@@ -1,5 +1,6 @@
 """`vbench demo`: the figure that made VideoMamba famous, from numbers one can trust."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +22,15 @@ def demo(
     Example: vbench demo
     """
     from vbench.measure import sweep as sweeps
+    from vbench.measure.executors import EXECUTORS
 
-    measured = sweeps.asked_for(sweeps.demo_spec(), {}, name=None)
     run_dirs = []
-    for spec in (sweeps.asked_for("figure1", {}, name=None), measured):
-        with sweeps.opened(spec, results / "demo" / spec.name) as run:
-            measure(run)
-            run_dirs.append(run.run_dir)
+    with contextlib.closing(EXECUTORS["fork"]()) as executor:
+        for name in ("figure1", sweeps.demo_spec(executor)):
+            spec = sweeps.asked_for(name, {}, name=None)
+            with sweeps.opened(spec, results / "demo" / name, executor=executor) as run:
+                measure(run)
+                run_dirs.append(run.run_dir)
     from vbench.report import document
 
     with console.status("drawing"):

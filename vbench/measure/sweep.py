@@ -16,7 +16,7 @@ from vbench.core import spec as spec_files
 from vbench.core.errors import UnavailableError, UsageError
 from vbench.core.types import SCHEMA_VERSION, BenchSpec, Case, Record
 from vbench.measure import system
-from vbench.measure.executors import EXECUTORS
+from vbench.measure.executors import EXECUTORS, Executor
 from vbench.measure.request import Inspection
 from vbench.measure.runner import Runner
 
@@ -169,22 +169,30 @@ def asked_for(source: str | None, flags: dict[str, Any], *, name: str | None) ->
     return resolved(spec_files.parse(table, source=source or "options"))
 
 
-def demo_spec() -> str:
+def demo_spec(executor: Executor) -> str:
     """Name of the built-in spec that shows most on this machine in about a minute."""
-    with runner_for(BenchSpec(name="demo", models=("none",))) as runner:
+    with runner_for(BenchSpec(name="demo", models=("none",)), executor=executor) as runner:
         return "figure1_gpu" if runner.inspect().devices else "demo"
 
 
 @contextlib.contextmanager
-def opened(spec: BenchSpec, run_dir: Path) -> Iterator[Run]:
+def opened(spec: BenchSpec, run_dir: Path, *, executor: Executor | None = None) -> Iterator[Run]:
     """Open `run_dir` for `spec` alone, with a process to measure in.
+
+    Args:
+        spec: What to measure.
+        run_dir: Its folder.
+        executor: One that serves several runs; None for one of this run's own.
 
     Raises:
         UsageError: Another sweep writes there, or it holds another device's measurements.
         UnavailableError: The device is not there.
         StoreError: The folder cannot be written.
     """
-    with store.RunWriter(run_dir) as writer, runner_for(spec, log=run_dir / LOG_FILE) as runner:
+    with (
+        store.RunWriter(run_dir) as writer,
+        runner_for(spec, log=run_dir / LOG_FILE, executor=executor) as runner,
+    ):
         stored = store.read(run_dir)
         machine = runner.inspect() if spec.device != "meta" else None
         device = "meta" if machine is None else chosen_device(spec.device, machine)
@@ -204,13 +212,17 @@ def opened(spec: BenchSpec, run_dir: Path) -> Iterator[Run]:
 
 
 @contextlib.contextmanager
-def runner_for(spec: BenchSpec, *, log: Path | None = None) -> Iterator[Runner]:
-    """A runner as the spec wants it, whose processes end with the block."""
-    executor = EXECUTORS[spec.isolation]()
+def runner_for(
+    spec: BenchSpec, *, log: Path | None = None, executor: Executor | None = None
+) -> Iterator[Runner]:
+    """A runner as the spec wants it, whose own processes end with the block."""
+    chosen = EXECUTORS[spec.isolation]() if executor is None else executor
+    run_id = uuid.uuid4().hex[:12]
     try:
-        yield Runner(executor, run_id=uuid.uuid4().hex[:12], timeout_s=spec.timeout_s, log=log)
+        yield Runner(chosen, run_id=run_id, timeout_s=spec.timeout_s, log=log)
     finally:
-        executor.close()
+        if executor is None:
+            chosen.close()
 
 
 def planned(spec: BenchSpec) -> list[Case]:
