@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 WORKERS ?= 2
-# A thread a worker. Without the capture of logs, tracing compilers run a third faster.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(WORKERS) -p no:logging
+# A thread a worker; tests that need gigabytes or every core share one worker (xdist_group "heavy").
+# Without the capture of logs, tracing compilers run a third faster.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(WORKERS) \
+  --dist loadgroup -p no:logging
 
 .PHONY: demo test check gpu fix clean
 
