@@ -23,6 +23,8 @@ class Score:
         metric: ``top1``, ``top5``, ``mean_class`` (shares, 0 to 1) or ``mse``.
         head: Which classifier, e.g. ``verb``; ``class`` where there is one.
         videos: Which of them: ``decoded``, ``failures as errors``, or the name of a slice.
+        condition: What was done to the clips before the model saw them, e.g. ``shuffled``; empty
+            for clips as they are.
         interval: For new videos of the same kind.
         list_interval: For the score on the whole list, where a random subset was evaluated.
         baseline: What always answering the commonest class (or mean value) would give.
@@ -36,6 +38,7 @@ class Score:
     interval: Interval
     list_interval: Interval | None = None
     baseline: float | None = None
+    condition: str = ""
 
 
 def scores(
