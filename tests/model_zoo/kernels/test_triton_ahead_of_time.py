@@ -25,10 +25,12 @@ WIDE = {
     *("A", "D", "delta_bias", "checkpoints", "scratch", "weight", "bias", "partial", "grad_y"),
     *("grad_A", "grad_B", "grad_C", "grad_D", "grad_z", "grad_bias"),
     *("ratio", "chunk_ratio", "own", "ends", "after", "decay", "out"),
+    *("residual", "sample_scale", "total", "inverse_rms", "grad_total", "of_sum"),
 }
 NARROW = {"u", "delta", "B", "C", "z", "y", "x", "grad", "of_directions"} | {
     *("grad_u", "grad_delta", "grad_x"),
     *("k", "v", "largest", "result", "rows", "columns", "query"),
+    *("branch", "normed", "grad_normed", "of_branch"),
 }
 UNALIGNED = {
     "length",
@@ -37,6 +39,8 @@ UNALIGNED = {
     "num_tokens",
     "chunk_tokens",
     "num_heads",
+    "num_rows",
+    "rows_of_sample",
 }  # any integer; all else is a multiple of 16
 MAX_BACKWARD_STACK_BYTES = 64  # of 255 registers of 4 bytes; 32 are spilled on sm_80 in float32
 CONVOLUTION = {"REVERSED": 2, "NUM_TAPS": 4, "IS_FLOAT64": False, "BLOCK_L": 32, "BLOCK_E": 64}

@@ -25,7 +25,12 @@ TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("cases", "kernel"),
-    [(CASES, "scan"), (CASES, "convolution"), ("interpreted_bi_wkv_cases.py", "bi_wkv")],
+    [
+        (CASES, "scan"),
+        (CASES, "convolution"),
+        ("interpreted_bi_wkv_cases.py", "bi_wkv"),
+        ("interpreted_add_rms_norm_cases.py", "add_rms_norm"),
+    ],
 )
 def test_kernels_agree_with_the_chunked_form_in_the_interpreter(cases, kernel):
     path = Path(__file__).with_name(cases)

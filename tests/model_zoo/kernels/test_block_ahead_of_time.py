@@ -1,0 +1,43 @@
+"""Compile the Triton kernels of a Mamba block but scan and convolution for GPUs not here."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+if find_spec("triton") is None:
+    pytest.skip("triton is not installed", allow_module_level=True)
+
+from model_zoo.kernels.add_rms_norm import triton as add_rms_norm
+from tests.model_zoo.kernels.test_triton_ahead_of_time import compiled, registers_and_stack_bytes
+
+ROWS: dict[str, Any] = {"SCALE": 1.0, "BLOCK_R": 8, "BLOCK_D": 256}
+KERNELS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "add_rms_norm": (add_rms_norm.add_rms_norm_kernel, ROWS | {"EPS": 1e-5, "sample_scale": None}),
+    "add_rms_norm_in_training": (add_rms_norm.add_rms_norm_kernel, ROWS | {"EPS": 1e-5}),
+    "add_rms_norm_of_the_widest": (
+        add_rms_norm.add_rms_norm_kernel,
+        {"SCALE": 0.5, "EPS": 1e-5, "BLOCK_R": 2, "BLOCK_D": 1024},
+    ),
+    "add_rms_norm_backward": (add_rms_norm.gradient_kernel, ROWS),
+}
+
+
+@pytest.mark.parametrize("narrow", ["bf16", pytest.param("fp32", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", KERNELS)
+@pytest.mark.parametrize("capability", [80, 90])
+def test_kernels_compile_without_spills(capability, name, narrow, tmp_path, record_property):
+    kernel, constants = KERNELS[name]
+    constants = constants | {"IS_FLOAT64": False}
+    binary = compiled(kernel, constants, capability, narrow=narrow, num_warps=4)
+    registers, stack_bytes = registers_and_stack_bytes(binary, tmp_path)
+    record_property("registers", registers)
+    assert stack_bytes == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_compile_in_float64(name):
+    kernel, constants = KERNELS[name]
+    constants = constants | {"IS_FLOAT64": True}
+    assert compiled(kernel, constants, 90, narrow="fp64", num_warps=4).asm["cubin"]
