@@ -34,3 +34,44 @@ def test_percentile_is_that_of_numpy(q):
 
 def test_a_constant_sample_has_no_outliers():
     assert stats.outliers([2.0] * 10) == []
+
+
+def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    hits = 0
+    for _ in range(1000):
+        before, after = (
+            (middle * random.lognormal(sigma=0.2, size=30)).tolist() for middle in (1.0, 1.3)
+        )
+        low, high = stats.ratio_interval([before], [after]) or (0, 0)
+        hits += low <= 1.3 <= high
+    assert 0.94 <= hits / 1000 <= 0.99
+
+
+def test_the_interval_of_a_ratio_covers_it_though_processes_differ():
+    random = np.random.default_rng(0)
+    hits = 0
+    for _ in range(500):
+        before, after = (
+            [
+                (random.lognormal(sigma=0.1) * random.lognormal(sigma=0.02, size=20)).tolist()
+                for _ in range(3)
+            ]
+            for _ in range(2)
+        )
+        low, high = stats.ratio_interval(before, after) or (0, 0)
+        hits += low <= 1 <= high
+    assert 0.94 <= hits / 500 <= 0.99
+
+
+def test_quantiles_of_student_are_those_of_scipy():
+    expected = scipy_stats.t.ppf(0.975, range(1, len(stats.STUDENT) + 1))
+    found = stats.STUDENT
+    assert found == pytest.approx(expected, abs=6e-4)
+
+
+def test_a_ratio_has_no_interval_from_too_few_samples_or_from_none_above_zero():
+    assert stats.ratio_interval([[1.0] * 10], [[1.0] * 5]) is None
+    assert stats.ratio_interval([[1.0], [1.0]], [[1.0], [2.0]]) is None
+    assert stats.ratio_interval([[1.0], [1.0], [1.0]], [[1.0], [2.0], [3.0]]) is not None
+    assert stats.ratio_interval([[0.0] * 10], [[1.0] * 10]) is None

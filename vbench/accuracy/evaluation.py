@@ -12,9 +12,10 @@ from msgspec import Meta, Struct
 from vbench.accuracy.datasets import Video
 from vbench.accuracy.protocols import Protocol
 from vbench.accuracy.types import SCHEMA_VERSION, VideoRecord
+from vbench.core import evaluations
 
 VIDEOS_FILE: Final = "videos.jsonl"
-EVALUATION_FILE: Final = "evaluation.json"
+EVALUATION_FILE: Final = evaluations.EVALUATION_FILE
 LOG_FILE: Final = "log.txt"
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
@@ -35,6 +36,8 @@ class EvalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         num_outputs: Of the model, each head.
         label_space: Of the checkpoint.
         checkpoint: Name of its file; None for random weights.
+        reversals: For a head, the class that each class becomes if time is reversed, or -1.
+        controls: Names of those that are run beside the clips as they are.
         batch_views: Views in one forward pass. Videos always share a batch with the same others,
             so that a resumed evaluation computes the same numbers.
     """
@@ -60,6 +63,8 @@ class EvalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device: str
     batch_views: Positive
     seed: int = 0
+    reversals: dict[str, tuple[int, ...]] = {}
+    controls: tuple[str, ...] = ()
 
     @property
     def eval_id(self) -> str:

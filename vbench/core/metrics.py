@@ -33,12 +33,15 @@ class Metric:
             ``estimated`` by a model of the hardware. Kinds never share a column.
         better: Direction of improvement, or ``neither``.
         describe: What is included and left out.
+        is_repeatable: Measured, and yet the same request gives the same value, as an allocator's
+            peak does; so one sample is enough to compare by.
     """
 
     name: str
     kind: Kind
     better: Literal["lower", "higher", "neither"]
     describe: str
+    is_repeatable: bool = False
 
     @property
     def unit(self) -> str:

@@ -39,6 +39,7 @@ _BACKWARD: Final = ("_backward", "flash_bwd", "cutlassB", "bprop")
         kind="measured",
         better="lower",
         describe="kernels that the host launches in a step; a replayed CUDA graph is one",
+        is_repeatable=True,
     ),
     devices=("cpu", "cuda"),
     order=25,

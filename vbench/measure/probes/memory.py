@@ -16,18 +16,21 @@ from vbench.measure.subject import Subject
         kind="measured",
         better="lower",
         describe="most bytes of live tensors during a step, weights and clips included",
+        is_repeatable=True,
     ),
     Metric(
         name="peak_reserved_bytes",
         kind="measured",
         better="lower",
         describe="most bytes the caching allocator held during a step",
+        is_repeatable=True,
     ),
     Metric(
         name="resident_allocated_bytes",
         kind="measured",
         better="lower",
         describe="bytes of live tensors between steps: weights, clips, optimiser state",
+        is_repeatable=True,
     ),
     Metric(
         name="nvml_used_bytes",
