@@ -4,13 +4,16 @@ Per chunk the exponentials and outer products are vectorised; each time step is 
 multiply-add in place. Beyond inputs and outputs the memory is that of one chunk. Formulations that
 scan in parallel lose on a CPU, since they move the expanded state through memory several times.
 
+What torch takes long for beyond arithmetic is avoided: e^x is exp2 of a scaled rate, which is three
+times as fast; the views of single steps are made once; a step works on several rows at a time.
+
 Legend: G directions, R batch rows and T time steps of a chunk, N states, E channels. The expanded
 state is (T, R, N, E): channels last, so that every pass is contiguous. Nothing here is specific to
 CPUs: it is also what CUDA falls back to without Triton.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -18,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model_zoo.kernels.selective_scan.inputs import ScanInputs
+from model_zoo.kernels.selective_scan.inputs import LOG2_E, ScanInputs
 
 CHUNK_TOKENS: Final = 32  # R x T: with E=384, N=16 in float32 two such arrays fill 1.5 MiB
-MAX_ROWS: Final = 2
+MAX_ROWS: Final = 4
 SOFTPLUS_THRESHOLD: Final = 20.0  # torch's own: above it softplus(x) = x
 
 
@@ -32,11 +35,13 @@ def forward(inputs: ScanInputs, *, checkpoint_steps: int) -> tuple[Tensor, Tenso
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
     num_rows = min(MAX_ROWS, batch)
     num_steps = math.gcd(CHUNK_TOKENS // num_rows, checkpoint_steps)  # of 0 and n it is n
-    buffers = checkpoints.new_empty(2, num_steps, num_rows, inputs.num_states, channels)
-    for g, is_reversed in enumerate(inputs.reverse):
-        direction = Direction.of(inputs, g)
-        for rows in _blocks(batch, num_rows):
-            state = buffers.new_zeros(rows.stop - rows.start, inputs.num_states, channels)
+    shape = (2, num_steps, num_rows, inputs.num_states, channels)
+    whole = [Expanded.of(array) for array in checkpoints.new_empty(shape)]
+    for rows in _blocks(batch, num_rows):
+        buffers = [array.cut(num_steps, rows.stop - rows.start) for array in whole]
+        for g, is_reversed in enumerate(inputs.reverse):
+            direction = Direction.of(inputs, g)
+            state = torch.zeros_like(buffers[0].steps[0])
             for start, span in spans(length, num_steps, is_reversed=is_reversed):
                 if checkpoint_steps and start % checkpoint_steps == 0:
                     checkpoints[g, rows, start // checkpoint_steps] = state
@@ -58,6 +63,26 @@ def _accumulate(
 
 
 @dataclass(frozen=True, slots=True)
+class Expanded:
+    """An array of (T, R, N, E) and views of its steps, each (R, N, E)."""
+
+    array: Tensor
+    steps: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, array: Tensor) -> Self:
+        """Make the views."""
+        return cls(array, array.unbind(0))
+
+    def cut(self, num_steps: int, num_rows: int) -> Self:
+        """The beginning of its memory as a dense array of fewer steps and rows."""
+        if self.array.shape[:2] == (num_steps, num_rows):
+            return self
+        beginning = self.array.flatten(0, 1)[: num_steps * num_rows]
+        return self.of(beginning.unflatten(0, (num_steps, num_rows)))  # (T, R, N, E)
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """T steps of R rows, and the two arrays that hold their expanded state."""
 
@@ -67,13 +92,12 @@ class Chunk:
     step: Tensor  # (T, R, E), what comes out
     B: Tensor  # (T, R, N)
     C: Tensor  # (T, R, N)
-    decay: Tensor  # (T, R, N, E)
-    state: Tensor  # (T, R, N, E), the increments until `advance` has run
+    decay: Expanded
+    state: Expanded  # the increments until `advance` has run
 
-    def in_scan_order(self, expanded: Tensor) -> tuple[Tensor, ...]:
-        """The steps (R, N, E) of an array (T, R, N, E), first the one that the scan meets first."""
-        steps = expanded.unbind(0)
-        return steps[::-1] if self.direction.is_reversed else steps
+    def in_scan_order(self, expanded: Expanded) -> tuple[Tensor, ...]:
+        """The steps of an array, first the one that the scan meets first."""
+        return expanded.steps[::-1] if self.direction.is_reversed else expanded.steps
 
     def advance(self, state: Tensor) -> Tensor:
         """Turn increments into states, starting from `state`; the last one comes back."""
@@ -84,7 +108,7 @@ class Chunk:
 
     def read_out(self) -> Tensor:
         """The output before the gate, (T, R, E)."""
-        y = contract_states(self.C, self.state)
+        y = contract_states(self.C, self.state.array)
         return y if self.direction.D is None else y.addcmul_(self.u, self.direction.D)
 
 
@@ -95,6 +119,7 @@ class Direction:
     u: Tensor  # (B, L, E)
     delta: Tensor  # (B, L, E)
     A: Tensor  # (N, E)
+    rates: Tensor  # (N, E), for exp2
     B: Tensor  # (B, L, N)
     C: Tensor  # (B, L, N)
     D: Tensor | None  # (E,)
@@ -106,10 +131,12 @@ class Direction:
     def of(cls, inputs: ScanInputs, g: int) -> Self:
         """Direction `g`."""
         dtype = inputs.dtype
+        A = inputs.A[g].to(dtype).t().contiguous()
         return cls(
             u=inputs.u[g],
             delta=inputs.delta[g],
-            A=inputs.A[g].to(dtype).t().contiguous(),
+            A=A,
+            rates=A * LOG2_E,
             B=inputs.B[g],
             C=inputs.C[g],
             D=None if inputs.D is None else inputs.D[g].to(dtype),
@@ -118,8 +145,8 @@ class Direction:
             is_reversed=inputs.reverse[g],
         )
 
-    def chunk(self, rows: slice, span: slice, buffers: Tensor) -> Chunk:
-        """Decays and increments of `span`, written into `buffers` (2, T, R, N, E)."""
+    def chunk(self, rows: slice, span: slice, buffers: Sequence[Expanded]) -> Chunk:
+        """Decays and increments of `span`, written into the two `buffers`."""
         u, delta, B, C = (
             x[rows, span].transpose(0, 1).to(self.A.dtype)
             for x in (self.u, self.delta, self.B, self.C)
@@ -127,9 +154,9 @@ class Direction:
         if self.delta_bias is not None:
             delta = delta + self.delta_bias
         step = F.softplus(delta, threshold=SOFTPLUS_THRESHOLD) if self.delta_softplus else delta
-        decay, increment = buffers[:, : u.shape[0], : u.shape[1]]
-        torch.mul(step.unsqueeze(2), self.A, out=decay).exp_()
-        torch.mul((step * u).unsqueeze(2), B.unsqueeze(3), out=increment)
+        decay, increment = (array.cut(*u.shape[:2]) for array in buffers)
+        torch.mul(step.unsqueeze(2), self.rates, out=decay.array).exp2_()
+        torch.mul((step * u).unsqueeze(2), B.unsqueeze(3), out=increment.array)
         return Chunk(self, u, delta, step, B, C, decay, increment)
 
 

@@ -18,6 +18,7 @@ from model_zoo.kernels.selective_scan.cpu import (
     SOFTPLUS_THRESHOLD,
     Chunk,
     Direction,
+    Expanded,
     contract_states,
     spans,
 )
@@ -31,29 +32,30 @@ def backward(
     _, batch, length, channels = inputs.u.shape
     gradients = Gradients.zeros(inputs)
     num_steps = min(checkpoint_steps, length)
-    buffers = checkpoints.new_empty(3, num_steps, 1, inputs.num_states, channels)
+    shape = (3, num_steps, 1, inputs.num_states, channels)
+    *buffers, for_adjoint = (Expanded.of(array) for array in checkpoints.new_empty(shape))
     for g, is_reversed in enumerate(inputs.reverse):
         direction = Direction.of(inputs, g)
         for row in range(batch):
             rows = slice(row, row + 1)
-            carry = buffers.new_zeros(1, inputs.num_states, channels)
+            carry = torch.zeros_like(for_adjoint.steps[0])
             in_order = list(spans(length, num_steps, is_reversed=is_reversed))
             for start, span in reversed(in_order):
-                chunk = direction.chunk(rows, span, buffers[:2])
+                chunk = direction.chunk(rows, span, buffers)
                 on_entry = checkpoints[g, rows, start // checkpoint_steps]
                 chunk.advance(on_entry)
                 grad_y = grad[rows, span].transpose(0, 1).to(carry.dtype)
                 if inputs.z is not None:
                     grad_y = gradients.ungate(inputs.z, grad_y, chunk.read_out(), rows, span)
-                adjoint = buffers[2, : grad_y.shape[0]]
+                adjoint = for_adjoint.cut(*grad_y.shape[:2])
                 carry = _run_adjoint(chunk, grad_y, carry, adjoint)
-                gradients.add(chunk, grad_y, adjoint, on_entry, (g, rows, span))
+                gradients.add(chunk, grad_y, adjoint.array, on_entry, (g, rows, span))
     return gradients.as_results(inputs)
 
 
-def _run_adjoint(chunk: Chunk, grad_y: Tensor, carry: Tensor, adjoint: Tensor) -> Tensor:
-    """Fill `adjoint` (T, R, N, E); what it passes to the span before comes back (R, N, E)."""
-    torch.mul(grad_y.unsqueeze(2), chunk.C.unsqueeze(3), out=adjoint)
+def _run_adjoint(chunk: Chunk, grad_y: Tensor, carry: Tensor, adjoint: Expanded) -> Tensor:
+    """Fill `adjoint`; what it passes to the span before comes back (R, N, E)."""
+    torch.mul(grad_y.unsqueeze(2), chunk.C.unsqueeze(3), out=adjoint.array)
     steps = chunk.in_scan_order(adjoint)[::-1]
     decays = chunk.in_scan_order(chunk.decay)[::-1]
     steps[0].add_(carry)
@@ -116,7 +118,7 @@ class Gradients:
             self.D[g] += (chunk.u * grad_y).sum((0, 1))
         self.u[place] = grad_u.transpose(0, 1)
         self.B[place] = _contract_channels(adjoint, chunk.step * chunk.u).transpose(0, 1)
-        self.C[place] = _contract_channels(chunk.state, grad_y).transpose(0, 1)
+        self.C[place] = _contract_channels(chunk.state.array, grad_y).transpose(0, 1)
 
         exponent = _gradient_of_exponent(chunk, adjoint, on_entry)  # (T, R, N, E)
         self.A[g] += torch.mul(exponent, chunk.step.unsqueeze(2), out=adjoint).sum((0, 1))
@@ -148,12 +150,12 @@ def _wide_zeros(inputs: ScanInputs, shape: Sequence[int]) -> Tensor:
 
 def _gradient_of_exponent(chunk: Chunk, adjoint: Tensor, on_entry: Tensor) -> Tensor:
     """decay_t adjoint_t state_{t-1}, in the place of the decays: (T, R, N, E)."""
-    product = chunk.decay.mul_(adjoint)
+    product, state = chunk.decay.array.mul_(adjoint), chunk.state.array
     if chunk.direction.is_reversed:
-        product[:-1] *= chunk.state[1:]
+        product[:-1] *= state[1:]
         product[-1] *= on_entry
     else:
-        product[1:] *= chunk.state[:-1]
+        product[1:] *= state[:-1]
         product[0] *= on_entry
     return product
 

@@ -3,11 +3,15 @@
 Legend: G directions, B batch, L tokens, E channels, N states of a channel.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
+
+LOG2_E: Final = math.log2(math.e)  # e^x is 2 to the x LOG2_E
 
 
 def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:

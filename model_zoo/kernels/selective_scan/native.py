@@ -7,15 +7,13 @@ Legend: G directions, B batch, L tokens, E channels, N states, W lanes of a vect
 
 import functools
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from torch import Tensor
 
 from model_zoo.kernels._channel_walk import ChannelWalk, common_dtype, dense, in_blocks
 from model_zoo.kernels._llvm import InstructionSet, NativeKernel, compile_kernel
-from model_zoo.kernels.selective_scan.inputs import ScanInputs, accumulator_dtype
-
-LOG2_E: Final = 1.4426950408889634
+from model_zoo.kernels.selective_scan.inputs import LOG2_E, ScanInputs, accumulator_dtype
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
