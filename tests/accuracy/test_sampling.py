@@ -1,15 +1,22 @@
 """Frame indices against those of the original implementations, and what every rule must keep."""
 
+import contextlib
 import json
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import av.filter
+import numpy as np
 import pytest
 import torch
 
-from vbench.accuracy.sampling import RULES, Sampling, frame_indices
+from vbench.accuracy.sampling import RULES, Sampling, frame_indices, resampled
 from vbench.core.errors import UsageError
 
-# Computed with the original functions of the repositories named in `sampling`.
+# Computed with the original functions of the repositories named in `sampling`; those of ViViT with
+# the arithmetic of its TensorFlow code in NumPy, those of PySlowFast with a reader that gives the
+# frames between two timestamps.
 GOLDEN = json.loads(
     (Path(__file__).parents[1] / "golden" / "frame_indices.json").read_text("utf-8")
 )
@@ -28,6 +35,26 @@ ORIGINALS = {
     "evl_16x16_S1": ("dense_centred", 16, 16, 1, None),
     "aim_32x4_S3": ("dense_loop", 32, 4, 3, None),
     "mmaction1_8x8_S10": ("dense_spread_loop", 8, 8, 10, None),
+    "mmaction1_c3d_16x1_S10": ("dense_spread_loop", 16, 1, 10, None),
+    "mmaction1_timesformer_8x32_S1": ("dense_spread_loop", 8, 32, 1, None),
+    "mmaction1_tsn_25": ("segments_twice", 25, 1, 1, None),
+    "mmaction1_tsm_8_twice": ("segments_twice", 8, 1, 2, None),
+    "mmaction1_mvit_u16": ("segments_offset", 16, 1, 1, None),
+    "mmaction1_tsn_dense_25": ("dense_64_loop", 25, 1, 10, None),
+    "tsm_8": ("segments_twice", 8, 1, 1, None),
+    "tsm_16_twice": ("segments_twice", 16, 1, 2, None),
+    "tsm_8_dense": ("dense_64_loop", 8, 8, 10, None),
+    "slowfast_8x8_S10_30fps": ("timed_shares", 8, 8, 10, 30.0),
+    "slowfast_32x2_S10_25fps": ("timed_shares", 32, 2, 10, 25.0),
+    "slowfast_4x16_S10_30000_1001": ("timed_shares", 4, 16, 10, 30000 / 1001),
+    "x3d_13x6_S10_15fps": ("timed_shares", 13, 6, 10, 15.0),
+    "mvit_16x4_S5_30fps": ("timed_offset", 16, 4, 5, 30.0),
+    "mvit_32x3_S5_25fps": ("timed_offset", 32, 3, 5, 25.0),
+    "mvit_16x4_S5_60fps": ("timed_offset", 16, 4, 5, 60.0),
+    "vivit_32x2_S4": ("dense_even_loop", 32, 2, 4, None),
+    "torchvision_16_15fps_S5_30": ("resampled_windows", 16, 2, 5, 30.0),
+    "torchvision_16_15fps_S5_25": ("resampled_windows", 16, 2, 5, 25.0),
+    "torchvision_16_15fps_S5_30000_1001": ("resampled_windows", 16, 2, 5, 30000 / 1001),
 }
 POINTS = [(int(length), name) for length, vectors in GOLDEN.items() for name in vectors]
 
@@ -51,7 +78,7 @@ def test_every_vector_of_the_golden_file_is_tested():
 
 @pytest.mark.parametrize("rule", sorted(RULES))
 def test_every_clip_of_any_video_has_its_frames_in_order_and_inside(rule):
-    num_clips = 2 if rule == "segments_interleaved" else 3
+    num_clips = 2 if rule in ("segments_interleaved", "segments_twice") else 3
     for length in [*range(1, 70), 100, 257, 300, 1801]:
         for num_frames, stride in [(1, 1), (4, 2), (8, 8), (16, 4)]:
             clips = indices(rule, length, num_frames, stride, num_clips)
@@ -89,6 +116,44 @@ def test_timed_rule_truncates_as_torch_does(fps):
             assert indices("timed_linspace", length, num_frames, stride, 1, fps) == expected
 
 
+@pytest.mark.parametrize("fps", ["30", "25", "24", "60", "15", "30000/1001", "24000/1001"])
+@pytest.mark.parametrize("length", [2, 3, 10, 61, 300])
+def test_a_video_is_resampled_as_ffmpeg_does(fps, length):
+    graph = av.filter.Graph()
+    time_base = 1 / Fraction(fps)
+    grey = av.VideoFormat("gray", 16, 16)
+    source = graph.add_buffer(width=16, height=16, format=grey, time_base=time_base)
+    converter, sink = graph.add("fps", "fps=25"), graph.add("buffersink")
+    source.link_to(converter)
+    converter.link_to(sink)
+    graph.configure()
+    for index in range(length):
+        pixels = np.full((16, 16), index // 256, dtype=np.uint8)
+        pixels[0] = index % 256
+        frame = av.VideoFrame.from_ndarray(pixels, format="gray")
+        frame.pts, frame.time_base, frame.duration = index, time_base, 1
+        graph.push(frame)
+    graph.push(None)
+    shown = []
+    with contextlib.suppress(EOFError):
+        while True:
+            converted = graph.pull().to_ndarray()
+            shown.append(int(converted[1, 0]) * 256 + int(converted[0, 0]))
+    assert resampled(length, float(Fraction(fps)), 25) == shown
+
+
+def test_a_rule_counts_frames_of_the_resampled_video():
+    sampling = Sampling(
+        rule="dense_even_loop", num_frames=4, frame_stride=2, num_clips=2, resample_fps=25
+    )
+    assert frame_indices(60, sampling, fps=50.0) == [[0, 4, 8, 12], [44, 48, 52, 56]]
+    assert frame_indices(60, sampling) == [[0, 2, 4, 6], [52, 54, 56, 58]]
+
+
+def test_a_video_shorter_than_a_window_ends_in_its_last_frame():
+    assert indices("resampled_windows", 5, 8, 2, 2, fps=30.0) == [[0, 2, 4, 4, 4, 4, 4, 4]] * 2
+
+
 def test_striding_first_and_windowing_first_differ():
     assert indices("dense_stride_first", 47, 8, 4, 2) == [
         [0, 4, 8, 12, 16, 20, 24, 28],
@@ -113,7 +178,11 @@ def test_segments_follow_the_length_of_the_video():
         ("dense_loop", 0, 1, None, "at least one frame, this has: 0"),
         ("dense_loop", 10, 0, None, "at least 1"),
         ("segments_interleaved", 10, 3, None, "at most 2 clips, not: 3"),
+        ("segments_twice", 10, 3, None, "at most 2 clips, not: 3"),
         ("timed_linspace", 10, 1, None, "frames a second"),
+        ("timed_shares", 10, 1, None, "frames a second"),
+        ("timed_offset", 10, 1, None, "frames a second"),
+        ("resampled_windows", 10, 1, None, "frames a second"),
     ],
 )
 def test_what_no_rule_can_do_is_said(rule, length, num_clips, fps, message):
