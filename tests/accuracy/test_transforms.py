@@ -109,6 +109,53 @@ def test_bgr_swaps_red_and_blue():
     assert np.array_equal(plain[..., ::-1], swapped)
 
 
+def test_tsm_cuts_three_crops_by_quarters_along_the_width():
+    crops = Spatial(short_side_px=224, crop_px=224, num_crops=3, crop_rule="quarters")
+    assert crop_offsets(224, 297, crops) == [(0, 0), (0, 72), (0, 36)]
+    assert crop_offsets(297, 224, crops) == [(36, 0)] * 3
+    assert middle_crop(crops) == 2
+    alone = Spatial(short_side_px=256, crop_px=224, crop_rule="quarters")
+    assert crop_offsets(256, 341, alone) == [(16, 58)]
+
+
+@pytest.mark.parametrize("rule", ["quarters", "thirds"])
+def test_ten_crops_are_corners_and_centre_each_also_mirrored(rule):
+    spatial = Spatial(short_side_px=40, crop_px=32, num_crops=10, crop_rule=rule)
+    offsets = [(0, 0), (0, 20), (8, 0), (8, 20), (4, 10)]
+    assert crop_offsets(40, 55, spatial) == [place for place in offsets for _ in range(2)]
+    frame = noise(40, 55)
+    cut = views({0: frame}, [[0, 0], [0, 0]], spatial)
+    assert cut.shape == (20, 2, 32, 32, 3)
+    for clip in range(2):
+        for k, (top, left) in enumerate(offsets):
+            crop = frame[top : top + 32, left : left + 32]
+            assert np.array_equal(cut[10 * clip + 2 * k, 0], crop)
+            assert np.array_equal(cut[10 * clip + 2 * k + 1, 1], crop[:, ::-1])
+    assert crop_offsets(40, 55, spatial)[middle_crop(spatial)] == (4, 10)
+    assert middle_crop(spatial) % 2 == 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "rounded"), [("torch_rounded", True), ("torch_truncated", False)]
+)
+def test_frames_may_be_made_8_bit_again_after_resizing(backend, rounded):
+    frame = noise(60, 100)
+    spatial = Spatial(short_side_px=32, crop_px=32, backend=backend, resized_px=(32, 43))
+    planes = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
+    expected = F.interpolate(planes, size=(32, 43), mode="bilinear", align_corners=False)[0]
+    expected = (expected.round() if rounded else expected).to(torch.uint8)
+    resized = resize(frame, spatial)
+    assert resized.dtype == np.uint8
+    assert np.array_equal(resized, expected.permute(1, 2, 0).numpy())
+
+
+def test_frames_of_tsm_are_resized_as_pillow_does():
+    frame = noise(100, 150)
+    spatial = Spatial(short_side_px=64, crop_px=56, backend="pil_bilinear")
+    expected = np.asarray(Image.fromarray(frame).resize((96, 64), Image.Resampling.BILINEAR))
+    assert np.array_equal(resize(frame, spatial), expected)
+
+
 def test_images_are_resized_as_torchvision_does():
     frame = noise(100, 150)
     spatial = Spatial(short_side_px=64, crop_px=56, backend="pil_bicubic", crop_rule="rounded")

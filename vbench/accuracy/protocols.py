@@ -39,6 +39,8 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         variants: Shell patterns of names; empty for the whole family.
+        crop_px: Side of the crop where the authors test at a larger one than they train at; sizes
+            in `size_px` then mean the model's own.
         is_alternative: Taken only if named, because another is published for the same input.
     """
 
@@ -55,8 +57,10 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     variants: tuple[str, ...] = ()
     frame_stride: Positive = 1
     num_clips: Positive = 1
-    num_crops: Literal[1, 3] = 1
+    num_crops: Literal[1, 3, 10] = 1
     short_side_px: Positive | None = None
+    crop_px: Positive | None = None
+    resample_fps: Positive | None = None
     channel_order: Literal["rgb", "bgr"] = "rgb"
     is_alternative: bool = False
     note: str = ""
@@ -68,7 +72,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             and use.dataset in self.datasets
             and (not self.variants or any(fnmatchcase(use.model, v) for v in self.variants))
             and use.num_frames in self.num_frames
-            and use.size_px in self.size_px
+            and use.size_px in (*self.size_px, self.crop_px)
         )
 
 
@@ -77,6 +81,7 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         name: Of the preset, or `CUSTOM`.
+        resample_fps: Frame rate that videos are converted to first.
         published_precision: That of the authors; what was used is in the evaluation's record.
         source: Official files; empty for a custom protocol.
     """
@@ -88,6 +93,7 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     num_clips: Positive
     spatial: Spatial
     aggregate: Aggregate
+    resample_fps: Positive | None = None
     published_precision: str | None = None
     source: str = ""
 
@@ -114,6 +120,7 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             num_frames=self.num_frames,
             frame_stride=self.frame_stride,
             num_clips=self.num_clips,
+            resample_fps=self.resample_fps,
         )
 
     def __str__(self) -> str:
@@ -157,11 +164,20 @@ def named(name: str, use: Use) -> Protocol:
     return msgspec.structs.replace(resolved, name=CUSTOM, source=f"after {name}")
 
 
+def published_sizes(protocol: Protocol) -> set[int | None]:
+    """Sides that published results of this protocol may be listed with, None among them."""
+    crop_px = protocol.spatial.crop_px
+    preset = next((preset for preset in presets() if preset.name == protocol.name), None)
+    trained = preset.size_px if preset is not None and preset.crop_px else ()
+    return {None, crop_px, *trained}
+
+
 def resolve(preset: Preset, *, num_frames: int, size_px: int) -> Protocol:
     """A preset at one frame count and size."""
+    crop_px = preset.crop_px or size_px
     spatial = _data()[0][preset.spatial] | {
-        "short_side_px": preset.short_side_px or size_px,
-        "crop_px": size_px,
+        "short_side_px": preset.short_side_px or crop_px,
+        "crop_px": crop_px,
         "num_crops": preset.num_crops,
         "channel_order": preset.channel_order,
     }
@@ -173,6 +189,7 @@ def resolve(preset: Preset, *, num_frames: int, size_px: int) -> Protocol:
         num_clips=preset.num_clips,
         spatial=msgspec.convert(spatial, Spatial),
         aggregate=preset.aggregate,
+        resample_fps=preset.resample_fps,
         published_precision=preset.precision,
         source=preset.source,
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vbench.accuracy.images import Frame
 
-Backend = Literal["cv2", "torch", "pil_bicubic"]
+Backend = Literal["cv2", "torch", "torch_rounded", "torch_truncated", "pil_bilinear", "pil_bicubic"]
 Rounding = Literal["truncate", "floor", "floor_integer", "half_up"]
 
 _WEIGHT_ONE: Final = 2048  # INTER_RESIZE_COEF_SCALE
@@ -106,13 +106,12 @@ def _vertical(source: int, target: int) -> _Weights:
     return top, bottom, _fixed(np.float32(1) - fraction)[:, None], _fixed(fraction)[:, None]
 
 
-def resize_pil_bicubic(frame: Frame, height: int, width: int) -> Frame:
-    """Pillow's bicubic, antialiased, as torchvision resizes images: (H, W, 3) -> (h, w, 3)."""
+def resize_pil(frame: Frame, height: int, width: int, backend: Backend) -> Frame:
+    """Pillow's, antialiased, as torchvision resizes images: (H, W, 3) -> (h, w, 3)."""
     from PIL import Image
 
-    resized = Image.fromarray(np.ascontiguousarray(frame)).resize(
-        (width, height), Image.Resampling.BICUBIC
-    )
+    kinds = {"pil_bilinear": Image.Resampling.BILINEAR, "pil_bicubic": Image.Resampling.BICUBIC}
+    resized = Image.fromarray(np.ascontiguousarray(frame)).resize((width, height), kinds[backend])
     return np.asarray(resized)
 
 

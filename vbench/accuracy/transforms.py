@@ -17,7 +17,7 @@ from vbench.accuracy.resize import (
     Backend,
     Rounding,
     resize_cv2,
-    resize_pil_bicubic,
+    resize_pil,
     resize_torch,
     resized_size,
 )
@@ -25,7 +25,7 @@ from vbench.accuracy.resize import (
 if TYPE_CHECKING:
     import torch
 
-CropRule = Literal["steps", "ceil", "margin", "thirds", "rounded"]
+CropRule = Literal["steps", "ceil", "margin", "thirds", "quarters", "rounded"]
 Triple = Annotated[tuple[float, ...], Meta(min_length=3, max_length=3)]
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
@@ -38,9 +38,12 @@ class Spatial(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     Attributes:
         short_side_px: Of the resized frame.
         crop_px: Side of the square that is cut from it.
-        num_crops: 1, or 3 along the longer side.
-        backend: Whose interpolation; ``torch`` normalises before it resizes.
+        num_crops: 1, or 3 along the longer side, or 10: corners and centre, each also mirrored.
+        backend: Whose interpolation; ``torch`` normalises before it resizes, ``torch_rounded`` and
+            ``torch_truncated`` make 8-bit values again.
         rounding: Of the longer side.
+        resized_px: Height and width of the resized frame whatever its shape was; empty keeps the
+            shape.
         crop_rule: Where crops begin, see `crop_offsets`.
         mean: Of each channel, of values from 0 to 1.
         std: The same.
@@ -49,9 +52,10 @@ class Spatial(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     short_side_px: int
     crop_px: int
-    num_crops: Literal[1, 3] = 1
+    num_crops: Literal[1, 3, 10] = 1
     backend: Backend = "cv2"
     rounding: Rounding = "truncate"
+    resized_px: tuple[int, ...] = ()
     crop_rule: CropRule = "steps"
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
@@ -69,9 +73,13 @@ def crop_offsets(height: int, width: int, spatial: Spatial) -> list[tuple[int, i
     Rules along the longer side, with m pixels to spare: ``steps`` (VideoMAE): int(k * m/2), one
     crop at round(m/2); ``ceil`` (PySlowFast): 0, ceil(m/2), m; ``margin`` (EVL): 0, m//2, m;
     ``thirds`` (mmaction): 0, 2 * (m//2), m//2, so that the "right" crop may be a pixel short;
-    ``rounded`` (torchvision): one crop at round(m/2).
+    ``quarters`` (TSM): 0, 4 * (m//4), 2 * (m//4), always along the width, one crop at round(m/2);
+    ``rounded`` (torchvision): one crop at round(m/2). Ten crops are those of TSM and mmaction by
+    any rule: corners and centre by quarters, every second one to be mirrored.
     """
     spare = (height - spatial.crop_px, width - spatial.crop_px)
+    if spatial.num_crops == 10 or (spatial.num_crops == 3 and spatial.crop_rule == "quarters"):
+        return _by_quarters(spare, spatial.num_crops)
     along_rows = height > width
     centre = [_middle(m, spatial.crop_rule) for m in spare]
     if spatial.num_crops == 1:
@@ -80,10 +88,18 @@ def crop_offsets(height: int, width: int, spatial: Spatial) -> list[tuple[int, i
     return [(p, centre[1]) if along_rows else (centre[0], p) for p in places]
 
 
+def _by_quarters(spare: tuple[int, int], num_crops: int) -> list[tuple[int, int]]:
+    down, right = spare[0] // 4, spare[1] // 4
+    if num_crops == 3:
+        return [(2 * down, 0), (2 * down, 4 * right), (2 * down, 2 * right)]
+    corners = [(0, 0), (0, 4 * right), (4 * down, 0), (4 * down, 4 * right)]
+    return [place for place in (*corners, (2 * down, 2 * right)) for _ in ("plain", "mirrored")]
+
+
 def _middle(spare: int, rule: CropRule) -> int:
     if rule == "ceil":
         return math.ceil(spare / 2)
-    return round(spare / 2) if rule in ("steps", "rounded") else spare // 2
+    return round(spare / 2) if rule in ("steps", "rounded", "quarters") else spare // 2
 
 
 def _three(spare: int, rule: CropRule) -> tuple[int, int, int]:
@@ -98,7 +114,9 @@ def middle_crop(spatial: Spatial) -> int:
     """Place of the central crop among a clip's crops."""
     if spatial.num_crops == 1:
         return 0
-    return 2 if spatial.crop_rule == "thirds" else 1
+    if spatial.num_crops == 10:
+        return 8
+    return 2 if spatial.crop_rule in ("thirds", "quarters") else 1
 
 
 def views(
@@ -122,6 +140,8 @@ def views(
         chosen = [place[index] for index in clip]
         for k, (top, left) in enumerate(offsets):
             crop = frames[:, top : top + side, left : left + side]
+            if spatial.num_crops == 10 and k % 2:
+                crop = crop[:, :, ::-1]
             np.take(crop, chosen, axis=0, out=cut[c * len(offsets) + k])
     return cut
 
@@ -133,17 +153,28 @@ def resize(frame: Frame, spatial: Spatial) -> NDArray[Any]:
     """
     if spatial.channel_order == "bgr":
         frame = frame[..., ::-1]
-    size = resized_size(frame.shape[0], frame.shape[1], spatial.short_side_px, spatial.rounding)
-    resized: NDArray[Any]
+    height, width = spatial.resized_px or resized_size(
+        frame.shape[0], frame.shape[1], spatial.short_side_px, spatial.rounding
+    )
     if spatial.backend == "torch":
-        (resized,) = resize_torch(_normalised(frame, spatial)[None], *size)
+        resized: NDArray[Any]
+        (resized,) = resize_torch(_normalised(frame, spatial)[None], height, width)
         return resized
-    if size == frame.shape[:2]:
+    if (height, width) == frame.shape[:2]:
         return frame
-    if spatial.backend == "cv2":
-        (resized,) = resize_cv2(np.ascontiguousarray(frame)[None], *size)
-        return resized
-    return resize_pil_bicubic(frame, *size)
+    return _resized_8_bit(frame, height, width, spatial.backend)
+
+
+def _resized_8_bit(frame: Frame, height: int, width: int, backend: Backend) -> Frame:
+    if backend in ("pil_bilinear", "pil_bicubic"):
+        return resize_pil(frame, height, width, backend)
+    if backend == "cv2":
+        (resized,) = resize_cv2(np.ascontiguousarray(frame)[None], height, width)
+    else:
+        (values,) = resize_torch(frame.astype(np.float32)[None], height, width)
+        resized = (np.rint(values) if backend == "torch_rounded" else values).astype(np.uint8)
+    whole: Frame = resized
+    return whole
 
 
 def _normalised(frame: Frame, spatial: Spatial) -> NDArray[np.float32]:
