@@ -14,6 +14,7 @@ from vbench.accuracy.evaluation import EvalSpec
 from vbench.accuracy.label_order import OrderCheck, check_order
 from vbench.accuracy.metrics import Score
 from vbench.accuracy.types import ACTION, SCHEMA_VERSION, VideoRecord
+from vbench.core.evaluations import VideoCost
 
 NUM_NAMED: Final = 10  # failures that are named
 LEAST_VIDEOS: Final = 50  # for the check of the order of classes
@@ -51,6 +52,9 @@ class Summary(Struct, frozen=True, kw_only=True):
         num_failed: Videos that could not be read.
         num_fragile: Videos decided by less than rounding may change.
         failures: The first of them: key and reason.
+        family: The model's architecture, as the zoo titles it.
+        evaluated_at_utc: When the last video was evaluated, to a second.
+        cost: Of a video; None where it was not to be measured.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -68,9 +72,18 @@ class Summary(Struct, frozen=True, kw_only=True):
     times: Times | None
     published: tuple[Published, ...]
     warnings: tuple[str, ...]
+    family: str = ""
+    evaluated_at_utc: str | None = None
+    cost: VideoCost | None = None
 
 
-def summarise(spec: EvalSpec, records: Sequence[VideoRecord]) -> Summary:
+def summarise(
+    spec: EvalSpec,
+    records: Sequence[VideoRecord],
+    *,
+    evaluated_at_utc: str | None = None,
+    cost: VideoCost | None = None,
+) -> Summary:
     """Everything that a reader wants of an evaluation, in whatever order it was done."""
     records = sorted(records, key=lambda record: record.key)
     failed = [record for record in records if record.status != "ok"]
@@ -97,7 +110,18 @@ def summarise(spec: EvalSpec, records: Sequence[VideoRecord]) -> Summary:
         times=_times(records),
         published=tuple(_published(spec, found)),
         warnings=tuple(_warnings(spec, failed, order)),
+        family=_family(spec.model),
+        evaluated_at_utc=evaluated_at_utc,
+        cost=cost,
     )
+
+
+def _family(model: str) -> str:
+    """Title of the model's architecture; empty for a model that is not here."""
+    try:
+        return model_zoo.model_entry(model).title
+    except model_zoo.ZooError:
+        return ""
 
 
 def _label_order(spec: EvalSpec, records: Sequence[VideoRecord]) -> OrderCheck | None:

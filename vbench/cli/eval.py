@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vbench.cli import console, options
-from vbench.core import stats, units
+from vbench.cli import console, eval_cost, options
+from vbench.core import units
 from vbench.core.errors import UsageError, VbenchError
 from vbench.core.types import Record
 
 if TYPE_CHECKING:
     from vbench.accuracy.evaluate import Evaluation
-    from vbench.accuracy.evaluation import EvalSpec
     from vbench.accuracy.planning import Plan
     from vbench.accuracy.summary import Summary
 
@@ -144,12 +143,12 @@ def eval_(
         print_plan(planned, json=json)
         return
     run_dir = out or results / planned.default_name
-    record = cost_of(planned, run_dir) if cost else None
-    summary = run(planned, run_dir, workers=workers, timeout_s=timeout)
+    record = eval_cost.measured(planned.spec, run_dir) if cost else None
+    summary = run(planned, run_dir, workers=workers, timeout_s=timeout, cost=record)
     if json:
         console.data({"run_dir": str(run_dir), "summary": summary, "cost": record})
     else:
-        print_summary(summary, record)
+        print_summary(summary)
     if not summary.num_decoded:
         raise VbenchError(f"none of {summary.num_videos} videos could be read")
 
@@ -172,14 +171,23 @@ def resolved_device(asked: str | None) -> str:
         return chosen_device(asked or "auto", runner.inspect())
 
 
-def run(plan: "Plan", run_dir: Path, *, workers: int | None, timeout_s: float) -> "Summary":
+def run(
+    plan: "Plan",
+    run_dir: Path,
+    *,
+    workers: int | None,
+    timeout_s: float,
+    cost: Record | None = None,
+) -> "Summary":
     """Evaluate what is pending under a progress bar, and keep the summary beside the records."""
     import msgspec
 
     from vbench.accuracy.evaluate import opened
     from vbench.accuracy.summary import summarise
-    from vbench.core import store
+    from vbench.core import evaluations, store
 
+    views = plan.spec.protocol.num_views
+    of_video = None if cost is None else evaluations.cost_of_video(cost, num_views=views)
     with opened(plan, run_dir) as evaluation:
         announce(evaluation)
         total = len(plan.videos) - len(evaluation.records)
@@ -193,10 +201,22 @@ def run(plan: "Plan", run_dir: Path, *, workers: int | None, timeout_s: float) -
                 f"{run_dir}, the same command goes on"
             )
             raise
-        summary = summarise(plan.spec, evaluation.records)
+        at = evaluated_at(run_dir, has_run=total > 0)
+        summary = summarise(plan.spec, evaluation.records, evaluated_at_utc=at, cost=of_video)
         text = msgspec.json.format(msgspec.json.encode(summary)).decode()
-        store.write_text(run_dir / "summary.json", text + "\n")
+        store.write_text(run_dir / evaluations.SUMMARY_FILE, text + "\n")
     return summary
+
+
+def evaluated_at(run_dir: Path, *, has_run: bool) -> str | None:
+    """Now, or what an earlier summary says where nothing was left to do."""
+    from vbench.core import evaluations
+    from vbench.measure import system
+
+    path = run_dir / evaluations.SUMMARY_FILE
+    if has_run or not path.exists():
+        return system.now_utc()
+    return evaluations.read_summary(run_dir).evaluated_at_utc
 
 
 def announce(evaluation: "Evaluation") -> None:
@@ -211,55 +231,6 @@ def announce(evaluation: "Evaluation") -> None:
     if evaluation.torn_lines:
         lines = ", ".join(map(str, evaluation.torn_lines))
         console.note(f"kept but not read, half-written by a killed run: line {lines}")
-
-
-def cost_of(plan: "Plan", run_dir: Path) -> Record | None:
-    """What a forward pass costs, as `vbench profile` measures it: a record in the run folder.
-
-    On a GPU it is measured, time and energy among it; on a CPU only operations are counted, without
-    the device. A resumed evaluation finds the record of the first time.
-    """
-    from vbench.core import store
-    from vbench.measure.profile import profile_one
-
-    if (run_dir / store.RECORDS_FILE).exists():
-        kept = [r for r in store.read(run_dir).records if r.status == "ok"]
-        if kept:
-            return kept[-1]
-    spec = plan.spec
-    on_gpu = spec.device.startswith("cuda")
-    half = spec.precision in ("bf16", "fp16")
-    record = profile_one(
-        spec.model,
-        {
-            "device": spec.device if on_gpu else "meta",
-            "probes": ["macs", "latency", "energy", "memory"] if on_gpu else ["macs"],
-            "num_frames": [spec.protocol.num_frames],
-            "resolutions_px": [spec.protocol.spatial.crop_px],
-            "batch_sizes": [spec.chunk_views],
-            "precisions": [spec.precision if on_gpu else "fp32"],
-            "autocast": on_gpu and half,
-            "attentions": [spec.attention],
-        },
-        out=run_dir,
-    )
-    if record.status != "ok":
-        console.note(f"cost not measured: {record.error}")
-        return None
-    return record
-
-
-def cost_notes(spec: "EvalSpec", record: Record) -> list[str]:
-    """Operations, time and energy of a video, all its views together."""
-    views, batch = spec.protocol.num_views, record.batch_size or 1
-    wanted = (("macs", "", "MACs, counted"), ("latency_s", "s", "measured"), ("energy_j", "J", ""))
-    found = []
-    for metric, unit, words in wanted:
-        values = record.values(metric)
-        if values:
-            whole = shown(stats.median(values) / batch * views, unit)
-            found.append(f"a video, {views} views: {whole} {words}".rstrip())
-    return found
 
 
 def print_plan(plan: "Plan", *, json: bool) -> None:
@@ -288,7 +259,7 @@ def print_plan(plan: "Plan", *, json: bool) -> None:
         console.table("planned", ("fact", "value"), list(facts.items()))
 
 
-def print_summary(summary: "Summary", record: Record | None) -> None:
+def print_summary(summary: "Summary") -> None:
     """The table of accuracies to stdout, what explains it to stderr."""
     rows = []
     for score in summary.scores:
@@ -313,7 +284,7 @@ def print_summary(summary: "Summary", record: Record | None) -> None:
     )  # fmt: skip
     spec = summary.spec
     console.table(f"{spec.model} on {spec.dataset} {spec.split}: {spec.protocol}", columns, rows)
-    for line in notes(summary, record):
+    for line in notes(summary):
         console.note(line)
 
 
@@ -322,7 +293,7 @@ def shown(value: float, unit: str) -> str:
     return units.scale_for(unit, [value]).with_unit(value)
 
 
-def notes(summary: "Summary", record: Record | None) -> list[str]:
+def notes(summary: "Summary") -> list[str]:
     """What must be known with the numbers."""
     spec, times = summary.spec, summary.times
     found = [f"warning: {text}" for text in summary.warnings]
@@ -337,7 +308,7 @@ def notes(summary: "Summary", record: Record | None) -> list[str]:
             f"{shown(times.wait_s, 's')}, model {shown(times.model_s, 's')}; "
             f"the bottleneck is {times.bottleneck}"
         )
-    found += cost_notes(spec, record) if record is not None else []
+    found += eval_cost.notes(summary.cost) if summary.cost is not None else []
     for other in summary.published:
         result = other.result
         low, high = 100 * result.interval.low, 100 * result.interval.high

@@ -57,6 +57,7 @@ _A_BATCH = (
 _A_CLIP = (
     ("energy a clip", "energy_j"),
     ("energy a clip above idle", "energy_above_idle_j"),
+    ("energy a clip, CPU packages", "cpu_energy_j"),
     ("MACs a clip, exact", "macs"),
     ("MACs a clip, of them in the scan", "scan_macs"),
     ("MACs a clip, fvcore", "fvcore_macs"),

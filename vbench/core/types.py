@@ -216,3 +216,9 @@ class Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def values(self, metric: str) -> tuple[float, ...]:
         """Samples of `metric`, none if it was not taken."""
         return next((m.values for m in self.measurements if m.metric == metric), ())
+
+    @property
+    def batch_that_ran(self) -> int | None:
+        """Clips a batch; None where the largest was asked for and none ran."""
+        asked = self.case.batch_size
+        return self.batch_size or (None if asked == "auto" else asked)

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from vbench.core.errors import VbenchError
 from vbench.core.types import BenchSpec
-from vbench.measure import compiler, nvml, system
+from vbench.measure import compiler, nvml, rapl, system
 from vbench.measure.request import Inspection
 from vbench.measure.sweep import runner_for
 
@@ -53,6 +53,7 @@ def checkup() -> list[Finding]:
         _cpu(machine),
         _cuda(machine),
         _nvml(machine),
+        _rapl(),
         _triton(machine),
         _compiler(),
         *(_package(name, topic, hint) for name, topic, hint in _PACKAGES),
@@ -109,6 +110,16 @@ def _nvml(machine: Inspection) -> Finding:
         available=bool(names),
         found=", ".join(names) if names else "NVML is not there",
         hint=None if names else "comes with NVIDIA's driver; containers must be given it",
+    )
+
+
+def _rapl() -> Finding:
+    is_there = rapl.opened() is not None
+    return Finding(
+        topic="energy of the CPU by RAPL",
+        available=is_there,
+        found="readable" if is_there else "RAPL is not there, or may not be read",
+        hint=None if is_there else f"root may read it below {rapl.ROOT}, where there is one",
     )
 
 

@@ -12,7 +12,8 @@ from vbench.core import stats
 from vbench.core.types import Record
 from vbench.core.units import number, plain
 from vbench.report.frame import latest, points
-from vbench.report.provenance import SPEC_FILE, Run, case_label
+from vbench.report.labels import case_label
+from vbench.report.provenance import SPEC_FILE, Run
 from vbench.report.series import FAILURES
 
 _FEW_SAMPLES: Final = 10

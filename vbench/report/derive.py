@@ -33,6 +33,7 @@ _PER_CLIP: Final = {
     "estimated_activation_bytes": "estimated_activation_per_clip_bytes",
     "energy_j": "energy_per_clip_j",
     "energy_above_idle_j": "energy_above_idle_per_clip_j",
+    "cpu_energy_j": "cpu_energy_per_clip_j",
     "macs": "macs_per_clip",
 }
 ESTIMATE_OF: Final = {

@@ -5,7 +5,7 @@ from typing import Final
 
 from vbench.core.types import Record
 from vbench.core.units import plain
-from vbench.report.provenance import case_label
+from vbench.report.labels import case_label
 
 Pair = tuple[Record, Record]
 """One case, before and after."""
@@ -37,23 +37,17 @@ def notes(pairs: Sequence[Pair]) -> Iterator[str]:
     loads = [_highest_load(side) for side in zip(*pairs, strict=True)]
     if max(loads) > _BUSY:
         yield f"busy machine: load average up to {loads[0]:.1f} before, {loads[1]:.1f} after"
-    resized = [(b, a) for b, a in pairs if batch_that_ran(b) != batch_that_ran(a)]
+    resized = [(b, a) for b, a in pairs if b.batch_that_ran != a.batch_that_ran]
     for before, after in resized:
         yield (
             f"compared by the clip, since the batch differs: {case_label(before)}: "
-            f"{batch_that_ran(before)}; {batch_that_ran(after)}"
+            f"{before.batch_that_ran}; {after.batch_that_ran}"
         )
     if not any(before.case.repeat for before, _ in pairs):
         yield (
             "each point was measured in one process, so what moves between processes is not in the "
             "intervals; `vbench sweep --repeats 3` puts it there"
         )
-
-
-def batch_that_ran(record: Record) -> int | None:
-    """Clips a batch; None where the largest was asked for and none ran."""
-    asked = record.case.batch_size
-    return record.batch_size or (None if asked == "auto" else asked)
 
 
 def _environments(pairs: Sequence[Pair]) -> Iterator[str]:

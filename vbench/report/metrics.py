@@ -39,6 +39,8 @@ _NAMES: Final = {
     "energy_per_clip_j": "energy a clip",
     "energy_above_idle_j": "energy of a batch above idle",
     "energy_above_idle_per_clip_j": "energy a clip above idle",
+    "cpu_energy_j": "energy of a batch, CPU packages",
+    "cpu_energy_per_clip_j": "energy a clip, CPU packages",
     "achieved_flops_per_s": "operations a second (2 x MACs)",
     "utilisation_percent": "utilisation of peak",
     "estimated_latency_s": "latency of a batch",

@@ -14,6 +14,7 @@ from vbench.core.errors import StoreError, UsageError
 from vbench.core.types import Environment, Record
 from vbench.core.units import number, plain
 from vbench.report.frame import latest
+from vbench.report.labels import case_label
 from vbench.report.series import FAILURES
 from vbench.report.tables import Cell, Column, Table, from_headers, text
 
@@ -138,16 +139,6 @@ def common_notes(records: Iterable[Record]) -> dict[str, str]:
 def _is_data(note: str) -> bool:
     """Whether a note is JSON for a program and not words."""
     return note.startswith(("{", "["))
-
-
-def case_label(record: Record) -> str:
-    """Name a record's case, with the batch that ran."""
-    label = plain(record.case)
-    if record.case.batch_size == "auto" and record.batch_size is not None:
-        label = label.replace(" bauto", f" b{record.batch_size} (auto)")
-    if record.case.autocast:
-        label += " autocast"
-    return label
 
 
 def environment_table(records: Iterable[Record]) -> Table:

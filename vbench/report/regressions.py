@@ -19,8 +19,8 @@ from vbench.core.errors import UsageError
 from vbench.core.metrics import Kind, Metric
 from vbench.core.types import Record
 from vbench.core.units import plain
-from vbench.report.differences import Pair, batch_that_ran, notes
-from vbench.report.provenance import case_label
+from vbench.report.differences import Pair, notes
+from vbench.report.labels import case_label
 
 THRESHOLD: Final = 0.05
 Verdict = Literal["worse", "changed", "better", "equal", "unsure", "refused"]
@@ -174,7 +174,7 @@ class _Point:
     @property
     def is_one_batch(self) -> bool:
         """Whether all ran the same number of clips at once; `auto` may have found others."""
-        return len({batch_that_ran(record) for record in (*self.before, *self.after)}) == 1
+        return len({record.batch_that_ran for record in (*self.before, *self.after)}) == 1
 
     @property
     def is_one_hardware(self) -> bool:
@@ -205,6 +205,7 @@ _THROUGHPUTS: Final = {
 _PER_CLIP: Final = {
     "energy_j": "energy_per_clip_j",
     "energy_above_idle_j": "energy_above_idle_per_clip_j",
+    "cpu_energy_j": "cpu_energy_per_clip_j",
     "macs": "macs_per_clip",
     "scan_macs": "scan_macs_per_clip",
 }
@@ -220,7 +221,7 @@ def _samples(records: Iterable[Record], *, by_clip: bool) -> Samples:
     """
     found: Samples = defaultdict(list)
     for record in records:
-        size = batch_that_ran(record)
+        size = record.batch_that_ran
         for taken in record.measurements:
             if not taken.values or size is None:
                 continue
