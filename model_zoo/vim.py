@@ -63,12 +63,9 @@ class PatchEmbed(nn.Module):
 
 
 class HalvedBlock(Block):
-    """A block that gives the mean of its two scans instead of their sum."""
+    """A block that adds the mean of its two scans instead of their sum."""
 
-    def forward(self, branch: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Add (B, L, D) to the residual (B, L, D) and mix."""
-        branch, residual = super().forward(branch, residual)
-        return branch / 2, residual
+    scale = 0.5
 
 
 class Vim(BiMambaEncoder):

@@ -17,16 +17,15 @@ from typing import ClassVar, Final
 import torch
 from torch import Tensor, nn
 
-from model_zoo.kernels.causal_conv1d import causal_conv1d
-from model_zoo.kernels.selective_scan import selective_scan
+from model_zoo.kernels.pack_directions import Direction
+from model_zoo.layers.both_ways import scan_both_ways
 from model_zoo.layers.drop_path import DropPath, drop_path_rates
-from model_zoo.layers.rms_norm import RMSNorm
+from model_zoo.layers.rms_norm import AddRMSNorm
 
 EXPAND: Final = 2
 NUM_STATES: Final = 16
 CONV_WIDTH: Final = 4
 CHANNELS_PER_RANK: Final = 16  # R = ceil(D / 16)
-REVERSE: Final = (False, True)
 
 
 class BiMamba(nn.Module):
@@ -54,46 +53,55 @@ class BiMamba(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Mix: (B, L, D) -> (B, L, D)."""
-        B, L, _ = x.shape
-        x, z = self.in_proj(x).chunk(2, dim=-1)  # each (B, L, E)
-        conv_weight = torch.stack((self.conv1d.weight, self.conv1d_b.weight)).squeeze(2)
-        conv_bias = _stack(self.conv1d.bias, self.conv1d_b.bias)
-        u = causal_conv1d(x, conv_weight, conv_bias, reverse=REVERSE)  # (G, B, L, E)
+        forward = _direction(self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D)
+        backward = _direction(self.conv1d_b, self.x_proj_b, self.dt_proj_b, self.A_b_log, self.D_b)
+        return self.out_proj(scan_both_ways(self.in_proj(x), forward, backward))
 
-        x_weight = torch.stack((self.x_proj.weight, self.x_proj_b.weight))  # (G, R + 2 N, E)
-        projected = u.flatten(1, 2) @ x_weight.transpose(1, 2)  # (G, B * L, R + 2 N)
-        rank_dt, B_t, C_t = projected.split((self.rank, NUM_STATES, NUM_STATES), dim=-1)
-        dt_weight = torch.stack((self.dt_proj.weight, self.dt_proj_b.weight))  # (G, E, R)
-        delta = rank_dt @ dt_weight.transpose(1, 2)  # (G, B * L, E)
 
-        A_log = torch.stack((self.A_log.t(), self.A_b_log.t()))  # (G, N, E), as the scan walks it
-        y = selective_scan(
-            u,
-            delta.unflatten(1, (B, L)),
-            -_widened(A_log).exp().transpose(1, 2),  # (G, E, N)
-            B_t.unflatten(1, (B, L)),
-            C_t.unflatten(1, (B, L)),
-            D=torch.stack((self.D, self.D_b)),
-            z=z,
-            delta_bias=_stack(self.dt_proj.bias, self.dt_proj_b.bias),
-            reverse=REVERSE,
-        )
-        return self.out_proj(y)
+def _direction(
+    conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor
+) -> Direction:
+    assert conv.bias is not None
+    return Direction(
+        conv_weight=conv.weight,
+        conv_bias=conv.bias,
+        x_weight=x_proj.weight,
+        dt_weight=dt_proj.weight,
+        dt_bias=dt_proj.bias,
+        A_log=A_log,
+        D=D,
+    )
 
 
 class Block(nn.Module):
-    """Add, normalise, mix: the sum of the branches is passed on beside the newest branch."""
+    """Add, normalise, mix: the sum of the branches is passed on beside the newest branch.
+
+    Attributes:
+        scale: Of the branch of every block, applied when it is added.
+    """
+
+    scale: ClassVar[float] = 1.0
 
     def __init__(self, dim: int, drop_path_rate: float) -> None:
         super().__init__()
         self.mixer = BiMamba(dim)
-        self.norm = RMSNorm(dim)
+        self.norm = AddRMSNorm(dim)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, branch: Tensor, residual: Tensor | None) -> tuple[Tensor, Tensor]:
         """Add (B, L, D) to the residual (B, L, D) and mix; the first block's residual is None."""
-        residual = _widened(branch) if residual is None else residual + self.drop_path(branch)
-        return self.mixer(self.norm(residual).to(branch.dtype)), residual
+        normed, residual = self.add(branch, residual, self.norm, self.drop_path)
+        return self.mixer(normed), residual
+
+    @classmethod
+    def add(
+        cls, branch: Tensor, residual: Tensor | None, norm: AddRMSNorm, drop_path: DropPath
+    ) -> tuple[Tensor, Tensor]:
+        """The normed sum and the sum; what no block has made is neither scaled nor dropped."""
+        if residual is None:
+            return norm(branch, None)
+        kept = drop_path.sample_scale(branch)
+        return norm(branch, residual, sample_scale=kept, scale=cls.scale)
 
 
 class BiMambaEncoder(nn.Module):
@@ -112,16 +120,16 @@ class BiMambaEncoder(nn.Module):
         rates = [0.0, *drop_path_rates(drop_path_rate, depth)]
         self.layers = nn.ModuleList(self.block(dim, rates[i]) for i in range(depth))
         self.drop_path = DropPath(rates[depth])
-        self.norm_f = RMSNorm(dim)
+        self.norm_f = AddRMSNorm(dim)
 
     def encode(self, tokens: Tensor, *, place: int = 0) -> Tensor:
         """The normalised token at `place` after all blocks: (B, L, D) -> (B, D)."""
         branch, residual = tokens, None
         for layer in self.layers:
             branch, residual = layer(branch, residual)
-        token = self.drop_path(branch[:, place])
-        token = _widened(token) if residual is None else residual[:, place] + token
-        return self.norm_f(token).to(branch.dtype)
+        token = None if residual is None else residual[:, place]
+        normed, _ = self.block.add(branch[:, place], token, self.norm_f, self.drop_path)
+        return normed
 
 
 def init_bimamba_weights(model: BiMambaEncoder) -> None:
@@ -136,14 +144,3 @@ def init_bimamba_weights(model: BiMambaEncoder) -> None:
         weight = layer.mixer.out_proj.weight
         bound = (weight.shape[1] * len(model.layers)) ** -0.5
         nn.init.uniform_(weight, -bound, bound)
-
-
-def _stack(forward: Tensor | None, backward: Tensor | None) -> Tensor:
-    assert forward is not None
-    assert backward is not None
-    return torch.stack((forward, backward))
-
-
-def _widened(x: Tensor) -> Tensor:
-    """`x` in float32 if it is narrower."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -1,5 +1,6 @@
 """Stochastic depth."""
 
+import torch
 from torch import Tensor, nn
 
 
@@ -17,6 +18,14 @@ class DropPath(nn.Module):
         keep = 1.0 - self.rate
         mask = x.new_empty((x.shape[0],) + (1,) * (x.ndim - 1)).bernoulli_(keep)
         return x * mask / keep
+
+    def sample_scale(self, x: Tensor) -> Tensor | None:
+        """What `forward` would multiply each sample with, (B,), for who multiplies by itself."""
+        if not self.training or self.rate == 0.0:
+            return None
+        keep = 1.0 - self.rate
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return x.new_empty(x.shape[:1], dtype=wide).bernoulli_(keep).div_(keep)
 
 
 def drop_path_rates(rate: float, depth: int) -> list[float]:

@@ -46,9 +46,14 @@ def test_the_form_of_each_of_the_zoos_operators_is_named(mode, monkeypatch):
     monkeypatch.setattr(selective_scan, "implementation", lambda device: f"mine on {device}")
     monkeypatch.setattr(causal_conv1d, "implementation", lambda device: "theirs")
     notes = notes_of("videomamba_tiny", attention="none", mode=mode)
-    assert notes["kernels"] == "causal_conv1d theirs, selective_scan mine on cpu"
+    assert notes["kernels"] == (
+        "add_rms_norm torch, causal_conv1d theirs, pack_directions torch,"
+        " selective_scan mine on cpu"
+    )
     assert json.loads(notes["operator_implementations"]) == {
+        "add_rms_norm": "torch",
         "causal_conv1d": "theirs",
+        "pack_directions": "torch",
         "selective_scan": "mine on cpu",
     }
     assert json.loads(notes["calls_by_kernel"])["model_zoo::selective_scan"] == 24

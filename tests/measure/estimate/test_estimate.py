@@ -114,6 +114,19 @@ def test_training_memory_is_that_of_the_official_sequence_of_operators(
         assert found.activation_bytes / MIB == pytest.approx(expected_mib, rel=0.01)
 
 
+@pytest.mark.parametrize(("name", "width"), [("videomamba_tiny", 192), ("videomamba_small", 384)])
+@pytest.mark.parametrize("num_frames", [8, 64])
+def test_training_videomamba_keeps_22_bytes_a_token_and_channel_of_each_block(
+    name, width, num_frames
+):
+    # 4 of the residual, 2 of its norm, 8 of what is scanned and the gate, 4 of the states at
+    # checkpoints, 4 of the scan's result; while one block goes back, it holds two or three times
+    # as much
+    kept_a_block = 22 * (196 * num_frames + 1) * width
+    found = mixed(name, num_frames, mode="training").activation_bytes
+    assert 24 * kept_a_block < found < (24 + 2.6) * kept_a_block
+
+
 def test_inference_memory_of_divided_attention_is_near_that_of_the_official_sequence():
     # Ours arranges tokens with fewer copies, and so holds a little less
     found = mixed("timesformer_base", 64, attention="sdpa")

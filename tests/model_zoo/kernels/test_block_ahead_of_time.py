@@ -8,10 +8,29 @@ import pytest
 if find_spec("triton") is None:
     pytest.skip("triton is not installed", allow_module_level=True)
 
+import triton
+
 from model_zoo.kernels.add_rms_norm import triton as add_rms_norm
+from model_zoo.kernels.pack_directions import triton as pack_directions
 from tests.model_zoo.kernels.test_triton_ahead_of_time import compiled, registers_and_stack_bytes
 
 ROWS: dict[str, Any] = {"SCALE": 1.0, "BLOCK_R": 8, "BLOCK_D": 256}
+
+
+def packing(num_rank: int) -> dict[str, int]:
+    return {
+        "NUM_TAPS": 4,
+        "NUM_ROWS": num_rank + 32,
+        "NUM_RANK": num_rank,
+        "NUM_STATES": 16,
+        "BLOCK_E": pack_directions.BLOCK_CHANNELS,
+        "BLOCK_K": 4,
+        "BLOCK_M": triton.next_power_of_2(num_rank + 32),
+        "BLOCK_R": triton.next_power_of_2(num_rank),
+        "BLOCK_N": 16,
+    }
+
+
 KERNELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "add_rms_norm": (add_rms_norm.add_rms_norm_kernel, ROWS | {"EPS": 1e-5, "sample_scale": None}),
     "add_rms_norm_in_training": (add_rms_norm.add_rms_norm_kernel, ROWS | {"EPS": 1e-5}),
@@ -20,6 +39,8 @@ KERNELS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"SCALE": 0.5, "EPS": 1e-5, "BLOCK_R": 2, "BLOCK_D": 1024},
     ),
     "add_rms_norm_backward": (add_rms_norm.gradient_kernel, ROWS),
+    "pack_directions_of_tiny": (pack_directions.pack_kernel, packing(num_rank=12)),
+    "pack_directions_of_base": (pack_directions.pack_kernel, packing(num_rank=48)),
 }
 
 

@@ -25,12 +25,16 @@ WIDE = {
     *("A", "D", "delta_bias", "checkpoints", "scratch", "weight", "bias", "partial", "grad_y"),
     *("grad_A", "grad_B", "grad_C", "grad_D", "grad_z", "grad_bias"),
     *("ratio", "chunk_ratio", "own", "ends", "after", "decay", "out"),
+    *("to_conv_weight", "to_conv_bias", "to_dt_bias", "to_rates", "to_D"),
     *("residual", "sample_scale", "total", "inverse_rms", "grad_total", "of_sum"),
 }
 NARROW = {"u", "delta", "B", "C", "z", "y", "x", "grad", "of_directions"} | {
     *("grad_u", "grad_delta", "grad_x"),
     *("k", "v", "largest", "result", "rows", "columns", "query"),
     *("branch", "normed", "grad_normed", "of_branch"),
+    *("conv_weight", "conv_bias", "x_weight", "dt_weight", "dt_bias", "A_log"),
+    *("conv_weight_b", "conv_bias_b", "x_weight_b", "dt_weight_b", "dt_bias_b", "A_log_b", "D_b"),
+    *("to_x_weight", "to_dt_weight"),
 }
 UNALIGNED = {
     "length",

@@ -30,6 +30,7 @@ TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
         (CASES, "convolution"),
         ("interpreted_bi_wkv_cases.py", "bi_wkv"),
         ("interpreted_add_rms_norm_cases.py", "add_rms_norm"),
+        ("interpreted_pack_directions_cases.py", "pack_directions"),
     ],
 )
 def test_kernels_agree_with_the_chunked_form_in_the_interpreter(cases, kernel):
