@@ -189,7 +189,7 @@ def test_a_permuted_checkpoint_is_mapped_by_name(monkeypatch):
     assert sorted(order.places) == list(range(400))
     assert sum(a == b for a, b in enumerate(order.places)) < 5
     known = {"kinetics400_uniformer": label_space.Order(
-        dataset="kinetics400", source="", fingerprint=label_space.fingerprint(CLASSES),
+        datasets=("kinetics400",), source="", fingerprint=label_space.fingerprint(CLASSES),
         places=order.places)}  # fmt: skip
     monkeypatch.setattr(label_space, "orders", lambda: known)
     columns = label_space.columns("kinetics400_uniformer", "kinetics400", CLASSES)
@@ -197,6 +197,32 @@ def test_a_permuted_checkpoint_is_mapped_by_name(monkeypatch):
     reversed_classes = CLASSES[::-1]
     again = label_space.columns("kinetics400_uniformer", "kinetics400", reversed_classes)
     assert again == columns[::-1]
+
+
+def test_a_checkpoint_of_merged_datasets_is_mapped_by_hashes_of_names():
+    order = label_space.orders()["kinetics710"]
+    assert len(set(order.names)) == 710
+    assert set(order.datasets) == {"kinetics400", "kinetics600", "kinetics700"}
+    renamed = ["making bed", "Hugging", "tying tie"]  # as Kinetics-400 alone calls them
+    merged = ["making the bed", "hugging baby", "tying necktie"]
+    for dataset in order.datasets:
+        places = label_space.columns("kinetics710", dataset, ["marching", *renamed])
+        assert places == label_space.columns("kinetics710", dataset, ["marching", *merged])
+        assert places[0] == 1
+    assert len(set(order.renamed.values())) == len(order.renamed) == 13
+    assert label_space.num_outputs("kinetics710", CLASSES) == 710
+    assert label_space.num_outputs("kinetics400", CLASSES) == 400
+
+
+def test_a_class_that_a_checkpoint_lacks_has_no_output_but_many_are_refused():
+    classes = ["marching", "chopping vegetables"] + ["abseiling"] * 200
+    places = label_space.columns("kinetics710", "kinetics600", classes)
+    assert (places[0], places[1]) == (1, label_space.NO_OUTPUT)
+    with pytest.raises(UsageError, match="1 of 2 classes are not among those of kinetics710"):
+        label_space.columns("kinetics710", "kinetics600", classes[:2])
+    assert label_space.holds("kinetics710", "kinetics600")
+    assert not label_space.holds("kinetics710", "ssv2")
+    assert label_space.holds("ssv2", "ssv2")
 
 
 def test_the_same_classes_need_no_map_and_others_are_refused():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from vbench.accuracy.label_space import NO_OUTPUT
 from vbench.accuracy.scoring import averaged, score_heads
 
 
@@ -24,6 +25,15 @@ def test_averages_are_those_of_the_definition():
     logits = np.random.default_rng(0).normal(size=(6, 9))
     assert averaged(logits, "probability_mean") == pytest.approx(softmax(logits, 1).mean(0))
     assert np.argsort(averaged(logits, "logit_sum")).tolist() == np.argsort(logits.sum(0)).tolist()
+
+
+@pytest.mark.parametrize("aggregate", ["probability_mean", "logit_sum"])
+def test_a_class_without_an_output_is_never_answered(aggregate):
+    logits = [[0.0, 1.0, 9.0], [0.0, 2.0, 9.0]]  # the last output is of no class here
+    found = one(logits, 1, aggregate, columns=[0, NO_OUTPUT, 1])
+    assert found.top == (2, 0, 1)
+    assert (found.label_probability, found.label_rank) == (0.0, 3)
+    assert found.view_top == (2, 2)
 
 
 def test_of_equal_classes_the_first_stands_first():

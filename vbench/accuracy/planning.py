@@ -166,9 +166,8 @@ def _label_space(asked: Asked, entry: model_zoo.ModelEntry) -> str:
     for released in released_checkpoints(entry.name):
         if released.file == asked.checkpoint.name:
             return released.label_space
-    order = label_space.orders().get(entry.label_space)
-    is_of_dataset = asked.dataset in (entry.label_space, order.dataset if order else None)
-    return entry.label_space if is_of_dataset else label_space.OWN
+    holds = label_space.holds(entry.label_space, asked.dataset)
+    return entry.label_space if holds else label_space.OWN
 
 
 def _columns(
@@ -186,7 +185,9 @@ def _columns(
         head: tuple(label_space.columns(space, dataset.name, classes))
         for head, classes in dataset.heads.items()
     }
-    return columns, {head: len(places) for head, places in columns.items()}
+    return columns, {
+        head: label_space.num_outputs(space, classes) for head, classes in dataset.heads.items()
+    }
 
 
 def _one_head(dataset: Dataset) -> list[tuple[str, tuple[str, ...]]]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from vbench.accuracy.label_space import NO_OUTPUT
 from vbench.accuracy.protocols import Aggregate
 from vbench.accuracy.types import ACTION, NOUN_BASE, NUM_TOP, HeadScore
 
@@ -28,9 +29,7 @@ def score_heads(
         labels: True class of each head.
         aggregate: How views become one answer.
     """
-    logits = {
-        head: np.asarray(outputs[head], dtype=np.float64)[:, list(columns[head])] for head in labels
-    }
+    logits = {head: _of_classes(outputs[head], columns[head]) for head in labels}
     found = {
         head: score(averaged(logits[head], aggregate), labels[head], logits[head].argmax(axis=1))
         for head in labels
@@ -38,6 +37,13 @@ def score_heads(
     if set(labels) == set(PAIR):
         found[ACTION] = _score_action(logits, labels, aggregate)
     return found
+
+
+def _of_classes(outputs: NDArray[np.floating], columns: Sequence[int]) -> Logits:
+    """Logits of the dataset's classes; a class without an output can never be answered."""
+    taken: Logits = np.asarray(outputs, dtype=np.float64)[:, list(columns)]
+    taken[:, [place for place, column in enumerate(columns) if column == NO_OUTPUT]] = -np.inf
+    return taken
 
 
 def averaged(logits: Logits, aggregate: Aggregate) -> NDArray[np.float64]:

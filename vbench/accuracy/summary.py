@@ -12,6 +12,7 @@ from vbench.accuracy import comparison, metrics
 from vbench.accuracy.datasets import DATASETS
 from vbench.accuracy.evaluation import EvalSpec
 from vbench.accuracy.label_order import OrderCheck, check_order
+from vbench.accuracy.label_space import NO_OUTPUT
 from vbench.accuracy.metrics import Score
 from vbench.accuracy.types import ACTION, SCHEMA_VERSION, VideoRecord
 from vbench.core.evaluations import VideoCost
@@ -201,6 +202,9 @@ def _warnings(spec: EvalSpec, failed: Sequence[VideoRecord], order: OrderCheck |
         found.append(f"{spec.num_absent} videos of the subset are not in this copy")
     if failed:
         found.append(f"{len(failed)} videos could not be read; see failures")
+    lacking = sum(places.count(NO_OUTPUT) for places in spec.columns.values())
+    if lacking:
+        found.append(f"{lacking} classes have no output of the model: their videos are errors")
     if order is not None and order.is_suspect:
         found.append(
             f"label order mismatch: top-1 is {100 * order.accuracy:.1f} %, but "
