@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 import model_zoo
-from vbench.accuracy import comparison, metrics
+from vbench.accuracy import comparison, metrics, published
 from vbench.accuracy.datasets import DATASETS
 from vbench.accuracy.evaluation import EvalSpec
 from vbench.accuracy.label_order import OrderCheck, check_order
@@ -157,24 +157,10 @@ def _published(spec: EvalSpec, found: Sequence[Score]) -> list[Published]:
     top1 = next(
         (s for s in found if (s.metric, s.videos, s.head) == ("top1", "decoded", head)), None
     )
-    if top1 is None or not spec.protocol.is_preset or spec.checkpoint is None:
+    if top1 is None or spec.checkpoint is None:
         return []
-    protocol = spec.protocol
-    wanted = {
-        "dataset": spec.dataset,
-        "metric": "top1_percent",
-        "num_frames": protocol.num_frames,
-        "size_px": protocol.spatial.crop_px,
-        "num_clips": protocol.num_clips,
-        "num_crops": protocol.spatial.num_crops,
-    }
     num_published = DATASETS[spec.dataset].num_videos.get(spec.split)
-    rows = [
-        row
-        for row in model_zoo.published(spec.model)
-        if all(getattr(row, key) == value for key, value in wanted.items())
-        and row.frame_stride in (None, protocol.frame_stride)
-    ]
+    rows = published.rows(spec.model, spec.dataset, top1.head, spec.protocol)
     return [
         Published(
             printed=f"{row.printed} %",
