@@ -31,6 +31,7 @@ TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
         ("interpreted_bi_wkv_cases.py", "bi_wkv"),
         ("interpreted_add_rms_norm_cases.py", "add_rms_norm"),
         ("interpreted_pack_directions_cases.py", "pack_directions"),
+        ("interpreted_launch_cases.py", "launches"),
     ],
 )
 def test_kernels_agree_with_the_chunked_form_in_the_interpreter(cases, kernel):
