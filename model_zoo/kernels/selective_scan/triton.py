@@ -1,55 +1,74 @@
 """The selective scan for CUDA in Triton, sequential in time with the states in registers.
 
-A program walks all tokens of one batch row and direction for a block of channels; a reversed
+A program walks a span of tokens of one batch row and direction for a block of channels; a reversed
 direction walks with a negative stride, so that nothing is flipped or copied. The tile is
 (states, channels): with a warp's 32 lanes along the channels each thread holds all states of its
-channel and the sum over states needs no exchange. Operands of the next token are loaded before the
-present one is worked on, since they do not depend on the state. With several directions each writes
-its own output in the result's type and one more pass adds and gates them, once.
+channel and the sum over states needs no exchange. Operands are loaded four tokens ahead, since they
+do not depend on the state. B and C, one state a lane, are widened there and reach all lanes through
+shared memory: a thread that loaded and widened all states itself would spend half its time on it.
+With several directions each writes its own output in the result's type and one more pass adds and
+gates them, once.
 
-Not done yet: at small batches there are fewer programs than an H100 has room for
-(B G E / 32 of about 1000); splitting the tokens would fill it.
+Where the rows alone would leave multiprocessors idle the tokens are split in spans. A first launch
+finds what each span makes of a state of zero, and how much time (sum of delta) passes in it; a
+program of the second begins with the state that these add up to, in their order, so that the result
+does not depend on which finishes first.
 
 Legend: G directions, B batch, L tokens, E channels, N states.
 """
 
-from typing import Any, Final
+from typing import Final
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
+from model_zoo.kernels.selective_scan.triton_launch import OFFSET, SPAN_UNIT_TOKENS, Operands
 
-BLOCK_CHANNELS: Final = 32  # a warp's lanes
-MAX_WORDS_OF_ONE_WARP: Final = 16  # of states a thread; several warps hold half as many each
-GATE_BLOCK: Final = (8, 128)  # tokens, channels
-# Added to the addresses of tiles without the compiler knowing that it is 0: to widen aligned loads
-# outside of the loop it would else give a thread several channels and a part of their states.
-OFFSET: Final = 0
 LOG2_E: Final = tl.constexpr(1.4426950408889634)
+# log(1 + e) / e for e in [0, 1] from its values at ten Chebyshev nodes, constant term first: off by
+# 5e-9 of itself, 2e-7 in float32.
+LOG1P_RATIO: Final = tl.constexpr(
+    (
+        *(1.0, -0.49999892711639404, 0.33329710364341736, -0.24951615929603577),
+        *(0.1966327428817749, -0.1526966691017151, 0.10543623566627502),
+        *(-0.056373611092567444, 0.019542526453733444, -0.0031760570127516985),
+    )
+)
+GATE_BLOCK: Final = (8, 128)  # tokens, channels
+STEPS_AHEAD: Final = tl.constexpr(4)  # that operands are loaded; loops are unrolled as often
 
 
-def forward(inputs: ScanInputs, *, checkpoint_steps: int) -> tuple[Tensor, Tensor]:
-    """Scan; results as of the operator `model_zoo::selective_scan`."""
+def forward(
+    inputs: ScanInputs, *, checkpoint_steps: int, span_tokens: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Scan; results as of the operator `model_zoo::selective_scan`.
+
+    Args:
+        span_tokens: A multiple of `checkpoint_steps`; by default as many as fill the device.
+    """
     num_directions, batch, length, channels = inputs.u.shape
     operands = Operands(inputs)
+    span_tokens = span_tokens or operands.span_tokens(length, checkpoint_steps=checkpoint_steps)
+    num_spans = triton.cdiv(length, span_tokens)
+    is_alone = num_directions == 1
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
     of_directions = inputs.u.new_empty(inputs.u.shape)
-    is_alone = num_directions == 1
-    scan_kernel[operands.grid](
-        *operands.pointers(z=inputs.z if is_alone else None),
-        of_directions,
-        checkpoints,
-        *operands.strides,
-        batch,
-        length,
-        channels,
-        OFFSET,
-        **operands.constants,
+    pointers = operands.pointers(z=inputs.z if is_alone else None)
+    sizes = (*operands.strides, batch, length, channels, span_tokens, num_spans, OFFSET)
+    options = operands.constants | operands.launch_options
+    ends = elapsed = None
+    if num_spans > 1:
+        ends, elapsed = operands.empty_ends(num_spans)
+        scan_kernel[operands.grid(num_spans - 1)](
+            *pointers, None, None, ends, elapsed, *sizes, CHECKPOINT_STEPS=0, **options
+        )
+    scan_kernel[operands.grid(num_spans)](
+        *(*pointers, of_directions, checkpoints, ends, elapsed),
+        *sizes,
         CHECKPOINT_STEPS=checkpoint_steps,
-        **operands.launch_options,
+        **options,
     )
     if is_alone:
         return of_directions[0], checkpoints
@@ -71,61 +90,25 @@ def forward(inputs: ScanInputs, *, checkpoint_steps: int) -> tuple[Tensor, Tenso
     return y, checkpoints
 
 
-class Operands:
-    """Inputs as the kernels take them: channels (or states) next to each other in memory."""
-
-    def __init__(self, inputs: ScanInputs) -> None:
-        num_directions, batch, _, channels = inputs.u.shape
-        time_varying = (inputs.u, inputs.delta, inputs.B, inputs.C)
-        self.u, self.delta, self.B, self.C = (_dense_in_channels(x) for x in time_varying)
-        self.z = None if inputs.z is None else _dense_in_channels(inputs.z)
-        self.A = inputs.A.transpose(1, 2).contiguous()  # (G, N, E)
-        self.D = None if inputs.D is None else inputs.D.contiguous()
-        self.delta_bias = None if inputs.delta_bias is None else inputs.delta_bias.contiguous()
-        num_states = inputs.num_states
-        block_states = triton.next_power_of_2(num_states)
-        num_warps = num_warps_for(block_states, inputs.dtype.itemsize)
-        self.launch_options = {"num_warps": num_warps, "enable_fp_fusion": True}
-        self.grid = (triton.cdiv(channels, BLOCK_CHANNELS), batch, num_directions)
-        self.constants: dict[str, Any] = {
-            "REVERSED": sum(flag << g for g, flag in enumerate(inputs.reverse)),
-            "NUM_STATES": num_states,
-            "BLOCK_N": block_states,
-            "BLOCK_E": BLOCK_CHANNELS,
-            "SOFTPLUS": inputs.delta_softplus,
-            "IS_FLOAT64": inputs.dtype == torch.float64,
-        }
-
-    @property
-    def z_strides(self) -> tuple[int, ...]:
-        """Elements between batch rows and between tokens of the gate."""
-        return (0, 0) if self.z is None else self.z.stride()[:2]
-
-    @property
-    def strides(self) -> tuple[int, ...]:
-        """Those of u, delta, B, C (G, B, L) and of z (B, L)."""
-        time_varying = (self.u, self.delta, self.B, self.C)
-        return (*(s for x in time_varying for s in x.stride()[:3]), *self.z_strides)
-
-    def pointers(self, *, z: Tensor | None) -> tuple[Tensor | None, ...]:
-        """In the order of the kernels' parameters."""
-        gate = None if z is None else self.z
-        return (self.u, self.delta, self.A, self.B, self.C, self.D, gate, self.delta_bias)
-
-
-def num_warps_for(block_states: int, itemsize: int) -> int:
-    """Warps of a program, such that neither pass spills a thread's registers."""
-    words = block_states * itemsize // 4
-    return 1 if words <= MAX_WORDS_OF_ONE_WARP else words // (MAX_WORDS_OF_ONE_WARP // 2)
-
-
-def _dense_in_channels(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
+@triton.jit
+def softplus(x, IS_FLOAT64: tl.constexpr):
+    """log(1 + exp(x)), accurate for small results."""
+    return _exact_softplus(x) if IS_FLOAT64 else _fast_softplus(x)
 
 
 @triton.jit
-def softplus(x):
-    """log(1 + exp(x)), accurate for small results, x itself above 20 as in torch."""
+def _fast_softplus(x):
+    """In float32, with one exponential and no division; above 20 the result is x, as in torch."""
+    e = tl.exp2(-tl.abs(x) * LOG2_E)
+    ratio = tl.full(x.shape, LOG1P_RATIO[9], tl.float32)
+    for term in tl.static_range(9):
+        ratio = ratio * e + LOG1P_RATIO[8 - term]
+    return tl.maximum(x, 0.0) + e * ratio
+
+
+@triton.jit
+def _exact_softplus(x):
+    """Through log(1 + e) e / ((1 + e) - 1), which undoes the rounding of 1 + e; x above 20."""
     e = tl.exp(tl.minimum(x, 20.0))
     rounded = (1.0 + e) - 1.0
     is_tiny = rounded == 0.0
@@ -151,6 +134,8 @@ def scan_kernel(
     delta_bias,
     y,
     checkpoints,
+    ends,
+    elapsed,
     u_g,
     u_b,
     u_l,
@@ -168,6 +153,8 @@ def scan_kernel(
     batch,
     length,
     channels,
+    span_tokens,
+    num_spans,
     offset,
     REVERSED: tl.constexpr,
     NUM_STATES: tl.constexpr,
@@ -177,19 +164,24 @@ def scan_kernel(
     IS_FLOAT64: tl.constexpr,
     CHECKPOINT_STEPS: tl.constexpr,
 ):
-    """Walk the tokens of one row, direction and block of channels."""
+    """Walk a span of one row, direction and block of channels; to its `ends` alone if y is None."""
     ACC: tl.constexpr = tl.float64 if IS_FLOAT64 else tl.float32
+    num_blocks = tl.cdiv(channels, BLOCK_E)
+    span = tl.program_id(0) // num_blocks
     g = tl.program_id(2).to(tl.int64)
     b = tl.program_id(1).to(tl.int64)
-    e = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
+    row = g * batch + b
+    e = tl.program_id(0) % num_blocks * BLOCK_E + tl.arange(0, BLOCK_E)
     n = tl.arange(0, BLOCK_N)
     e_in = e < channels
     n_in = n < NUM_STATES
     tile_in = n_in[:, None] & e_in[None, :]
     tile = n[:, None] * channels + e[None, :] + offset
     is_reversed = (REVERSED >> g) & 1
-    first = is_reversed * (length - 1)
     sign = 1 - 2 * is_reversed
+    start = span * span_tokens
+    num_steps = tl.minimum(span_tokens, length - start)
+    first = is_reversed * (length - 1) + sign * start
 
     rates = tl.load(A + g * NUM_STATES * channels + tile, mask=tile_in, other=0.0).to(ACC)
     if not IS_FLOAT64:
@@ -201,43 +193,109 @@ def scan_kernel(
     if delta_bias is not None:
         bias = tl.load(delta_bias + g * channels + e, mask=e_in, other=0.0).to(ACC)
 
-    u_row = u + g * u_g + b * u_b + e
-    delta_row = delta + g * delta_g + b * delta_b + e
-    B_row = B + g * B_g + b * B_b + n
-    C_row = C + g * C_g + b * C_b + n
-    row = g * batch + b
-    checkpoint_at = checkpoints
-    if CHECKPOINT_STEPS > 0:
-        checkpoint_at += row * tl.cdiv(length, CHECKPOINT_STEPS) * NUM_STATES * channels
-
-    t = first
-    next_x = tl.load(u_row + t * u_l, mask=e_in, other=0.0)
-    next_d = tl.load(delta_row + t * delta_l, mask=e_in, other=0.0)
-    next_b = tl.load(B_row + t * B_l, mask=n_in, other=0.0)
-    next_c = tl.load(C_row + t * C_l, mask=n_in, other=0.0)
     state = tl.zeros([BLOCK_N, BLOCK_E], ACC)
-    for step in range(length):
-        if CHECKPOINT_STEPS > 0:
-            if step % CHECKPOINT_STEPS == 0:
-                tl.store(checkpoint_at + tile, state, mask=tile_in)
-                checkpoint_at += NUM_STATES * channels
-        x, d = next_x.to(ACC), next_d.to(ACC) + bias
-        b_t, c_t = next_b.to(ACC), next_c.to(ACC)
-        next_t = first + sign * tl.minimum(step + 1, length - 1)
-        next_x = tl.load(u_row + next_t * u_l, mask=e_in, other=0.0)
-        next_d = tl.load(delta_row + next_t * delta_l, mask=e_in, other=0.0)
-        next_b = tl.load(B_row + next_t * B_l, mask=n_in, other=0.0)
-        next_c = tl.load(C_row + next_t * C_l, mask=n_in, other=0.0)
+    if ends is not None:
+        end_at = ends + row * (num_spans - 1) * NUM_STATES * channels + tile
+        elapsed_at = elapsed + row * (num_spans - 1) * channels + e
+        if y is not None:
+            state = state_after(
+                *(span, end_at, elapsed_at, rates, 1, channels, e_in, tile_in),
+                NUM_STATES,
+                IS_FLOAT64,
+            )
 
-        if SOFTPLUS:
-            d = softplus(d)
-        state = power(d[None, :] * rates, IS_FLOAT64) * state + (d * x)[None, :] * b_t[:, None]
-        y_t = tl.sum(state * c_t[:, None], axis=0) + skip * x
-        t = first + sign * step
+    u_at = u + g * u_g + b * u_b + first * u_l + e
+    delta_at = delta + g * delta_g + b * delta_b + first * delta_l + e
+    B_at = B + g * B_g + b * B_b + first * B_l + n
+    us, u_at = first_steps(u_at, sign * u_l, e, channels, num_steps)
+    deltas, delta_at = first_steps(delta_at, sign * delta_l, e, channels, num_steps)
+    Bs, B_at = first_steps(B_at, sign * B_l, n, NUM_STATES, num_steps)
+    if y is None:
+        sum_of_steps = tl.zeros([BLOCK_E], ACC)
+    else:
+        C_at = C + g * C_g + b * C_b + first * C_l + n
+        Cs, C_at = first_steps(C_at, sign * C_l, n, NUM_STATES, num_steps)
+        y_at = y + (row * length + first) * channels + e
         if z is not None:
-            gate = tl.load(z + b * z_b + t * z_l + e, mask=e_in, other=0.0).to(ACC)
-            y_t = y_t * gate * tl.sigmoid(gate)
-        tl.store(y + (row * length + t) * channels + e, y_t, mask=e_in)
+            z_at = z + b * z_b + first * z_l + e
+            zs, z_at = first_steps(z_at, sign * z_l, e, channels, num_steps)
+    if CHECKPOINT_STEPS > 0:
+        checkpoint = row * tl.cdiv(length, CHECKPOINT_STEPS) + start // CHECKPOINT_STEPS
+        checkpoint_at = checkpoints + checkpoint * NUM_STATES * channels + tile
+    STRETCH: tl.constexpr = CHECKPOINT_STEPS if CHECKPOINT_STEPS > 0 else SPAN_UNIT_TOKENS
+    for begin in range(0, num_steps, STRETCH):
+        if CHECKPOINT_STEPS > 0:
+            tl.store(checkpoint_at, state, mask=tile_in)
+            checkpoint_at += NUM_STATES * channels
+        stop = tl.minimum(begin + STRETCH, num_steps)
+        for step in tl.range(begin, stop, loop_unroll_factor=STEPS_AHEAD):
+            x, d, b_t = us[0].to(ACC), deltas[0].to(ACC) + bias, Bs[0].to(ACC)
+            channels_ahead = tl.where(num_steps > step + STEPS_AHEAD, channels, 0)
+            states_ahead = tl.where(num_steps > step + STEPS_AHEAD, NUM_STATES, 0)
+            us, u_at = advanced(us, u_at, sign * u_l, e < channels_ahead)
+            deltas, delta_at = advanced(deltas, delta_at, sign * delta_l, e < channels_ahead)
+            Bs, B_at = advanced(Bs, B_at, sign * B_l, n < states_ahead)
+            if SOFTPLUS:
+                d = softplus(d, IS_FLOAT64)
+            decay = power(d[None, :] * rates, IS_FLOAT64)
+            state = decay * state + (d * x)[None, :] * b_t[:, None]
+            if y is None:
+                sum_of_steps += d
+            else:
+                y_t = tl.sum(state * Cs[0].to(ACC)[:, None], axis=0) + skip * x
+                Cs, C_at = advanced(Cs, C_at, sign * C_l, n < states_ahead)
+                if z is not None:
+                    gate = zs[0].to(ACC)
+                    zs, z_at = advanced(zs, z_at, sign * z_l, e < channels_ahead)
+                    y_t = y_t * gate * tl.sigmoid(gate)
+                tl.store(y_at, y_t, mask=e_in)
+                y_at += sign * channels
+    if y is None:
+        tl.store(end_at + span * NUM_STATES * channels, state, mask=tile_in)
+        tl.store(elapsed_at + span * channels, sum_of_steps, mask=e_in)
+
+
+@triton.jit
+def first_steps(at, stride, index, num_indices, num_steps):
+    """An operand's values at the first steps, and where the next is."""
+    first = tl.load(at, mask=index < num_indices, other=0.0)
+    at += stride
+    second = tl.load(at, mask=index < tl.where(num_steps > 1, num_indices, 0), other=0.0)
+    at += stride
+    third = tl.load(at, mask=index < tl.where(num_steps > 2, num_indices, 0), other=0.0)
+    at += stride
+    fourth = tl.load(at, mask=index < tl.where(num_steps > 3, num_indices, 0), other=0.0)
+    return (first, second, third, fourth), at + stride
+
+
+@triton.jit
+def advanced(values, at, stride, is_in):
+    """An operand's values one step on, and where the next is."""
+    return (values[1], values[2], values[3], tl.load(at, mask=is_in, other=0.0)), at + stride
+
+
+@triton.jit
+def state_after(
+    num_spans,
+    end_at,
+    elapsed_at,
+    rates,
+    stride,
+    channels,
+    e_in,
+    tile_in,
+    NUM_STATES: tl.constexpr,
+    IS_FLOAT64: tl.constexpr,
+):
+    """What so many spans make of a state of zero: each decays what came before it, adds its own."""
+    state = tl.zeros_like(rates)
+    for _ in tl.range(num_spans, loop_unroll_factor=4):
+        end = tl.load(end_at, mask=tile_in, other=0.0)
+        passed = tl.load(elapsed_at, mask=e_in, other=0.0)
+        end_at += stride * NUM_STATES * channels
+        elapsed_at += stride * channels
+        state = power(passed[None, :] * rates, IS_FLOAT64) * state + end
+    return state
 
 
 @triton.jit

@@ -14,14 +14,8 @@ import triton.language as tl
 from torch import Tensor
 
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
-from model_zoo.kernels.selective_scan.triton import (
-    BLOCK_CHANNELS,
-    LOG2_E,
-    OFFSET,
-    Operands,
-    power,
-    softplus,
-)
+from model_zoo.kernels.selective_scan.triton import LOG2_E, power, softplus
+from model_zoo.kernels.selective_scan.triton_launch import BLOCK_CHANNELS, OFFSET, Operands
 
 
 def backward(
@@ -31,7 +25,8 @@ def backward(
     num_directions, batch, length, channels = inputs.u.shape
     num_states = inputs.num_states
     operands = Operands(inputs)
-    num_blocks = operands.grid[0]
+    num_blocks = operands.num_blocks
+    num_warps = num_warps_for(operands.num_warps)
 
     def wide(*shape: int) -> Tensor:
         return inputs.u.new_empty(shape, dtype=inputs.dtype)
@@ -50,7 +45,7 @@ def backward(
     grad_D = wide(batch, num_directions, channels)
     grad_bias = torch.empty_like(grad_D)
     grad_z = wide(*(inputs.u.shape if inputs.z is not None else (0,)))
-    backward_kernel[operands.grid](
+    backward_kernel[operands.grid(1)](
         *operands.pointers(z=inputs.z),
         grad.contiguous(),
         checkpoints,
@@ -63,7 +58,7 @@ def backward(
         OFFSET,
         **operands.constants,
         CHECKPOINT_STEPS=checkpoint_steps,
-        **operands.launch_options,
+        **operands.launch_options | {"num_warps": num_warps},
     )
     optional = ((grad_D, inputs.D), (grad_z, inputs.z), (grad_bias, inputs.delta_bias))
     return (
@@ -74,6 +69,11 @@ def backward(
         _sum(grad_C, inputs.C),
         *(inputs.u.new_empty(0) if x is None else _sum(gradient, x) for gradient, x in optional),
     )
+
+
+def num_warps_for(num_forward_warps: int) -> int:
+    """Twice those of the forward pass where it has several, which would spill registers here."""
+    return 1 if num_forward_warps == 1 else 2 * num_forward_warps
 
 
 def _sum(gradient: Tensor, like: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def backward_kernel(
             d = tl.load(delta_row + t * delta_l, mask=e_in, other=0.0).to(ACC) + bias
             b_t = tl.load(B_row + t * B_l, mask=n_in, other=0.0).to(ACC)
             if SOFTPLUS:
-                d = softplus(d)
+                d = softplus(d, IS_FLOAT64)
             state = power(d[None, :] * rates, IS_FLOAT64) * state + (d * x)[None, :] * b_t[:, None]
         # another thread may load what this one stored
         tl.debug_barrier()
@@ -200,7 +200,7 @@ def backward_kernel(
             previous = tl.load(scratch_row + step * BLOCK_N * BLOCK_E + scratch_tile)
             d = biased
             if SOFTPLUS:
-                d = softplus(biased)
+                d = softplus(biased, IS_FLOAT64)
             decay = power(d[None, :] * rates, IS_FLOAT64)
             state = decay * previous + (d * x)[None, :] * b_t[:, None]
 

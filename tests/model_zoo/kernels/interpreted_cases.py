@@ -68,6 +68,21 @@ def test_scan_of_more_channels_than_a_block():
     assert_scans_agree(scan_operands(2, 1, 9, 40, 16, dtype=torch.float32), 2e-6)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "dtype"),
+    [((2, 1, 11, 5, 4), torch.float64), ((1, 1, 9, 33, 2), torch.bfloat16)],
+)
+def test_scan_of_tokens_split_in_spans(sizes, dtype):
+    operands = scan_operands(*sizes, dtype=dtype)
+    inputs, exact = inputs_of(operands), inputs_of(widened(operands))
+    y, checkpoints = triton.forward(inputs, checkpoint_steps=2, span_tokens=4)
+    expected, exact_checkpoints = cpu.forward(exact, checkpoint_steps=2)
+    assert relative_error(y, expected) < TOLERANCES[dtype]
+    assert relative_error(checkpoints, exact_checkpoints) < TOLERANCES[dtype]
+    without_checkpoints, _ = triton.forward(inputs, checkpoint_steps=0, span_tokens=4)
+    assert torch.equal(without_checkpoints, y)
+
+
 @pytest.mark.parametrize("missing", [("D",), ("z",), ("delta_bias",), ("D", "z", "delta_bias")])
 def test_scan_with_operands_left_out(missing):
     operands = scan_operands(2, 2, 5, 3, 2) | dict.fromkeys(missing)

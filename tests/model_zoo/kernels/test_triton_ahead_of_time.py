@@ -19,12 +19,13 @@ from triton.compiler import ASTSource
 from model_zoo.kernels.causal_conv1d import triton as convolution
 from model_zoo.kernels.selective_scan import triton as scan
 from model_zoo.kernels.selective_scan import triton_backward as scan_backward
+from model_zoo.kernels.selective_scan.triton_launch import BLOCK_CHANNELS, num_warps_for
 
 CUOBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
 WIDE = {
     *("A", "D", "delta_bias", "checkpoints", "scratch", "weight", "bias", "partial", "grad_y"),
     *("grad_A", "grad_B", "grad_C", "grad_D", "grad_z", "grad_bias"),
-    *("ratio", "chunk_ratio", "own", "ends", "after", "decay", "out"),
+    *("ratio", "chunk_ratio", "own", "ends", "elapsed", "after", "decay", "out"),
     *("to_conv_weight", "to_conv_bias", "to_dt_bias", "to_rates", "to_D"),
     *("residual", "sample_scale", "total", "inverse_rms", "grad_total", "of_sum"),
 }
@@ -55,7 +56,7 @@ def scan_constants(num_states: int, checkpoint_steps: int, *, is_float64: bool) 
         "REVERSED": 2,
         "NUM_STATES": num_states,
         "BLOCK_N": triton.next_power_of_2(num_states),
-        "BLOCK_E": scan.BLOCK_CHANNELS,
+        "BLOCK_E": BLOCK_CHANNELS,
         "SOFTPLUS": True,
         "IS_FLOAT64": is_float64,
         "CHECKPOINT_STEPS": checkpoint_steps,
@@ -95,10 +96,14 @@ def registers_and_stack_bytes(binary: Any, folder: Path) -> tuple[int, int]:
     return int(used[1]), int(used[2])
 
 
+UNSPLIT = {"ends": None, "elapsed": None}
+GATED_AFTER = {"z": None}  # as are several directions
 SCANS = {
-    "scan": (scan.scan_kernel, 0, {"z": None}),  # of several directions, gated after
-    "scan_of_one_direction": (scan.scan_kernel, 0, {}),
-    "scan_for_training": (scan.scan_kernel, 64, {"z": None}),
+    "scan": (scan.scan_kernel, 0, UNSPLIT | GATED_AFTER),
+    "scan_of_one_direction": (scan.scan_kernel, 0, UNSPLIT),
+    "scan_for_training": (scan.scan_kernel, 64, UNSPLIT | GATED_AFTER),
+    "scan_to_ends": (scan.scan_kernel, 0, GATED_AFTER | {"y": None, "checkpoints": None}),
+    "scan_from_ends": (scan.scan_kernel, 64, GATED_AFTER),
     "scan_backward": (scan_backward.backward_kernel, 64, {}),
 }
 
@@ -118,22 +123,29 @@ def test_scans_compile_without_spills(
 ):
     kernel, checkpoint_steps, absent = SCANS[name]
     constants = scan_constants(num_states, checkpoint_steps, is_float64=False) | absent
-    num_warps = scan.num_warps_for(constants["BLOCK_N"], 4)
+    num_warps = num_warps_for(constants["BLOCK_N"], 4)
+    if name == "scan_backward":
+        num_warps = scan_backward.num_warps_for(num_warps)
     binary = compiled(kernel, constants, capability, narrow=narrow, num_warps=num_warps)
     registers, stack_bytes = registers_and_stack_bytes(binary, tmp_path)
     record_property("registers", registers)
     assert stack_bytes <= (MAX_BACKWARD_STACK_BYTES if name == "scan_backward" else 0)
 
 
+@pytest.mark.parametrize("narrow", ["bf16", "fp32"])
+@pytest.mark.parametrize("checkpoint_steps", [0, 64])
 @pytest.mark.parametrize("capability", [80, 90])
-def test_the_states_of_a_channel_stay_in_one_thread(capability):
-    constants = scan_constants(16, 0, is_float64=False) | {"z": None}
-    binary = compiled(scan.scan_kernel, constants, capability, narrow="bf16", num_warps=1)
-    assert binary.metadata.shared == 0
-    for exchange in ("shfl", "bar.sync", "ld.shared", "ld.local"):
-        assert exchange not in binary.asm["ptx"]
-    # 16 states of B and C in two loads of 16 bytes each, before the loop and in it
-    assert len(re.findall(r"ld\.global\.v4\.b32", binary.asm["ptx"])) == 8
+def test_a_step_of_the_scan_is_as_many_exponentials_and_few_loads(
+    capability, checkpoint_steps, narrow
+):
+    constants = scan_constants(16, checkpoint_steps, is_float64=False) | UNSPLIT | GATED_AFTER
+    ptx = compiled(scan.scan_kernel, constants, capability, narrow=narrow, num_warps=1).asm["ptx"]
+    num_copies = 4 + 1  # of a step: the unrolled loop's, and that of the steps left over
+    assert ptx.count("ex2.approx") == num_copies * (16 + 1)  # one a state, one in softplus
+    for slow in ("shfl", "ld.local", "div.full", "lg2"):
+        assert slow not in ptx
+    # u, delta, B, C of the first four steps and of each copy; A (in one thread), D, bias
+    assert ptx.count("ld.global") == (4 + num_copies) * 4 + 16 + 2
 
 
 @pytest.mark.slow
@@ -141,7 +153,7 @@ def test_the_states_of_a_channel_stay_in_one_thread(capability):
 def test_scans_compile_in_float64(name):
     kernel, checkpoint_steps, absent = SCANS[name]
     constants = scan_constants(16, checkpoint_steps, is_float64=True) | absent
-    num_warps = scan.num_warps_for(16, 8)
+    num_warps = num_warps_for(16, 8)
     assert compiled(kernel, constants, 90, narrow="fp64", num_warps=num_warps).asm["cubin"]
 
 
