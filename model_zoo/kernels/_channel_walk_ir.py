@@ -5,7 +5,7 @@ after block, so that memory is read nearly in order. A partial last block goes t
 of a chunk; what an operator does with a chunk then never meets a partial vector.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -14,6 +14,7 @@ from model_zoo.kernels._llvm import FLOAT_BYTES
 from model_zoo.kernels._vector_ir import VectorIR, new_function
 
 INTEGER_BYTES: Final = 8
+STEPS_ABREAST: Final = 4  # of chains of instructions that wait for each other
 Kind = TypeVar("Kind", bound=ChannelWalk)
 
 
@@ -87,8 +88,29 @@ class ChannelWalkIR(Generic[Kind]):
         return self.code.sum(base, self.code.product(index, self.kind.level.vector_bytes))
 
     def at_step(self, steps: Steps, t: Any) -> Any:
-        """The address of step t."""
+        """The address of step t, or of each of a tuple."""
+        if isinstance(t, tuple):
+            return tuple(self.at_step(steps, one) for one in t)
         return self.code.sum(steps.first, self.code.product(t, steps.distance))
+
+    def loop_abreast(
+        self, count: Any, body: Callable[..., Sequence[Any] | None], carried: Sequence[Any] = ()
+    ) -> list[Any]:
+        """Run `body(t, *carried)` for all steps below `count`; t is a tuple of consecutive ones."""
+        code = self.code
+        num_groups = code.quotient(count, STEPS_ABREAST)
+
+        def group(index: Any, *carried: Any) -> Sequence[Any] | None:
+            first = code.product(index, STEPS_ABREAST)
+            return body(tuple(code.sum(first, i) for i in range(STEPS_ABREAST)), *carried)
+
+        carried = code.loop(num_groups, group, carried)
+        done = code.product(num_groups, STEPS_ABREAST)
+
+        def single(index: Any, *carried: Any) -> Sequence[Any] | None:
+            return body((code.sum(done, index),), *carried)
+
+        return code.loop(code.difference(count, done), single, carried)
 
     def of_block(self, name: str, place: Place, num_vectors: int = 1) -> Any:
         """The address of a block's vectors in an array (G, blocks, num_vectors, W)."""
@@ -112,10 +134,15 @@ class ChannelWalkIR(Generic[Kind]):
         return Steps(first, self.code.product(place.sign, self.field[f"{name}_l"]))
 
     def prefetch_next_block(self, streams: Mapping[str, Steps], t: Any) -> None:
-        """Its tokens lie too far apart, and this block between them, for the processor to guess."""
+        """Its tokens lie too far apart, and this block between them, for the processor to guess.
+
+        Args:
+            t: A tuple of steps.
+        """
         block_bytes = self.code.num_lanes * self.kind.dtype.itemsize
         for steps in streams.values():
-            self.code.prefetch(self.code.sum(self.at_step(steps, t), block_bytes))
+            for address in self.at_step(steps, t):
+                self.code.prefetch(self.code.sum(address, block_bytes))
 
     def _direction(self, g: Any) -> None:
         code, length = self.code, self.field["length"]

@@ -3,7 +3,9 @@
 A vector has as many lanes as a register of the instruction set. Exponentials and logarithms are
 polynomials in registers, good to about one part in 10^7. Addresses and counts are 64-bit integers,
 distances in memory are in bytes. What is passed around are llvmlite's values, which have no type
-in Python; a Python integer may stand for a constant one.
+in Python; a Python integer may stand for a constant one. Arithmetic takes tuples of vectors too and
+writes each instruction for all of them before the next, so that a processor, which looks ahead some
+hundred instructions, finds independent ones there.
 """
 
 from collections.abc import Callable, Sequence
@@ -112,10 +114,14 @@ class VectorIR:
         with self.builder.if_then(condition):
             value = then()
             inside = self.builder.block
-        result = self.builder.phi(value.type)
-        result.add_incoming(value, inside)
-        result.add_incoming(otherwise, before)
-        return result
+
+        def chosen(value: Any, otherwise: Any) -> Any:
+            result = self.builder.phi(self.vector)
+            result.add_incoming(value, inside)
+            result.add_incoming(otherwise, before)
+            return result
+
+        return _each(chosen, value, otherwise)
 
     def loop(
         self, count: Any, body: Callable[..., Sequence[Any] | None], carried: Sequence[Any] = ()
@@ -145,12 +151,19 @@ class VectorIR:
         return self.builder.load(self._pointer(address), typ=I64)
 
     def broadcast(self, address: Any) -> Any:
-        """The float32 there, in every lane."""
-        number = self.builder.load(self._pointer(address), align=FLOAT_BYTES, typ=F32)
-        return self._splat(number)
+        """The float32 there, in every lane; of a tuple of addresses, at each."""
+
+        def broadcast(address: Any) -> Any:
+            number = self.builder.load(self._pointer(address), align=FLOAT_BYTES, typ=F32)
+            return self._splat(number)
+
+        return _each(broadcast, address)
 
     def load(self, address: Any, dtype: torch.dtype = torch.float32) -> Any:
-        """Consecutive elements, widened to float32."""
+        """Consecutive elements, widened to float32; of a tuple of addresses, at each."""
+        return _each(lambda one: self._load(one, dtype), address)
+
+    def _load(self, address: Any, dtype: torch.dtype) -> Any:
         kind = ir.VectorType(ELEMENTS[dtype], self.num_lanes)
         value = self.builder.load(self._pointer(address), align=dtype.itemsize, typ=kind)
         if dtype == torch.bfloat16:
@@ -159,7 +172,10 @@ class VectorIR:
         return value if dtype == torch.float32 else self.builder.fpext(value, self.vector)
 
     def store(self, value: Any, address: Any, dtype: torch.dtype = torch.float32) -> None:
-        """To consecutive elements, rounded to the nearest."""
+        """To consecutive elements, rounded to the nearest; of tuples, each to its address."""
+        _each(lambda one, where: self._store(one, where, dtype), value, address)
+
+    def _store(self, value: Any, address: Any, dtype: torch.dtype) -> None:
         if dtype == torch.bfloat16:
             value = self._rounded_to_bfloat16(value)
         elif dtype == torch.float16:
@@ -204,11 +220,11 @@ class VectorIR:
 
     def add(self, a: Any, b: Any) -> Any:
         """Of vectors."""
-        return self.builder.fadd(a, b)
+        return _each(self.builder.fadd, a, b)
 
     def multiply(self, a: Any, b: Any) -> Any:
         """Of vectors."""
-        return self.builder.fmul(a, b)
+        return _each(self.builder.fmul, a, b)
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """The vector a b + c, rounded once where there is an instruction for it."""
@@ -216,12 +232,13 @@ class VectorIR:
 
     def silu(self, x: Any) -> Any:
         """The vector x / (1 + e^-x)."""
-        return self.builder.fdiv(x, self.add(self.constant(1), self.exp(self.builder.fneg(x))))
+        e = self.exp(_each(self.builder.fneg, x))
+        return _each(self.builder.fdiv, x, self.add(self.constant(1), e))
 
     def softplus(self, x: Any) -> Any:
         """The vector log(1 + e^x), its smallest values accurate too."""
         magnitude = self._intrinsic(f"llvm.fabs.v{self.num_lanes}f32", x)
-        e = self.exp(self.builder.fneg(magnitude))
+        e = self.exp(_each(self.builder.fneg, magnitude))
         log1p = self._polynomial(e, LOG1P_COEFFICIENTS)
         return self.multiply_add(e, log1p, self._at_least(0, x))
 
@@ -229,7 +246,7 @@ class VectorIR:
         """The vector e^x, held within e^-87 and e^88."""
         x = self._within(EXP_RANGE, x)
         shifted = self.multiply_add(x, self.constant(LOG2_E), self.constant(ROUNDER))
-        n = self.builder.fsub(self.constant(ROUNDER), shifted)
+        n = self._subtract(self.constant(ROUNDER), shifted)
         r = self.multiply_add(x, self.constant(LOG2_E), n)  # rounded once: good for large x too
         return self._add_to_exponent(self._small_power(r), shifted)
 
@@ -241,12 +258,15 @@ class VectorIR:
         """
         if self.level.has_scale:
             r = self._avx512("reduce", x, ir.Constant(I32, NEAREST_QUIET))
-            return self._avx512("scalef", self._small_power(r), self.builder.fsub(x, r))
+            return self._avx512("scalef", self._small_power(r), self._subtract(x, r))
         lowest, highest = EXP2_RANGE
         x = self._at_least(lowest, x) if is_decay else self._within((lowest, highest), x)
         shifted = self.add(x, self.constant(ROUNDER))
-        n = self.builder.fsub(shifted, self.constant(ROUNDER))
-        return self._add_to_exponent(self._small_power(self.builder.fsub(x, n)), shifted)
+        r = self._subtract(x, self._subtract(shifted, self.constant(ROUNDER)))
+        return self._add_to_exponent(self._small_power(r), shifted)
+
+    def _subtract(self, a: Any, b: Any) -> Any:
+        return _each(self.builder.fsub, a, b)
 
     def _small_power(self, r: Any) -> Any:
         return self._polynomial(r, (1.0, *EXP2_COEFFICIENTS))
@@ -260,18 +280,29 @@ class VectorIR:
     def _add_to_exponent(self, power: Any, shifted: Any) -> Any:
         """Power times 2^n, where `shifted` is n + ROUNDER."""
         b = self.builder
-        exponent = b.shl(b.bitcast(shifted, self.bits), self._whole(EXPONENT_BIT))
-        return b.bitcast(b.add(b.bitcast(power, self.bits), exponent), self.vector)
+
+        def scaled(power: Any, shifted: Any) -> Any:
+            exponent = b.shl(b.bitcast(shifted, self.bits), self._whole(EXPONENT_BIT))
+            return b.bitcast(b.add(b.bitcast(power, self.bits), exponent), self.vector)
+
+        return _each(scaled, power, shifted)
 
     def _within(self, bounds: tuple[float, float], x: Any) -> Any:
         high = self.constant(bounds[1])
-        x = self._at_least(bounds[0], x)
-        return self.builder.select(self.builder.fcmp_ordered("<", high, x), high, x)
+
+        def at_most(x: Any) -> Any:
+            return self.builder.select(self.builder.fcmp_ordered("<", high, x), high, x)
+
+        return _each(at_most, self._at_least(bounds[0], x))
 
     def _at_least(self, bound: float, x: Any) -> Any:
         """The larger; NaN where x is, as one instruction of x86 has it in this order."""
         low = self.constant(bound)
-        return self.builder.select(self.builder.fcmp_ordered(">", low, x), low, x)
+
+        def at_least(x: Any) -> Any:
+            return self.builder.select(self.builder.fcmp_ordered(">", low, x), low, x)
+
+        return _each(at_least, x)
 
     def _avx512(self, operation: str, *operands: Any) -> Any:
         """An operation on all 16 lanes that has no portable name."""
@@ -281,8 +312,12 @@ class VectorIR:
 
     def _intrinsic(self, name: str, *operands: Any) -> Any:
         """Call a function of LLVM's that gives a vector."""
-        function = self._declared(name, self.vector, [x.type for x in operands])
-        return self.builder.call(function, operands)
+
+        def call(*operands: Any) -> Any:
+            function = self._declared(name, self.vector, [x.type for x in operands])
+            return self.builder.call(function, operands)
+
+        return _each(call, *operands)
 
     def _declared(self, name: str, result: Any, arguments: list[Any]) -> Any:
         function = self.module.globals.get(name)
@@ -298,6 +333,16 @@ class VectorIR:
     def _whole(self, number: int) -> Any:
         """The same 32-bit integer in every lane."""
         return ir.Constant(self.bits, [number] * self.num_lanes)
+
+
+def _each(operation: Callable[..., Any], *operands: Any) -> Any:
+    """The operation on vectors, or on each of the tuples of them; a vector may go with a tuple."""
+    widths = {len(x) for x in operands if isinstance(x, tuple)}
+    if not widths:
+        return operation(*operands)
+    (width,) = widths
+    columns = (x if isinstance(x, tuple) else (x,) * width for x in operands)
+    return tuple(operation(*row) for row in zip(*columns, strict=True))
 
 
 def _integer(value: Any) -> Any:

@@ -3,7 +3,7 @@
 Each token is read once a direction; the tokens before it are at hand in registers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from model_zoo.kernels._channel_walk_ir import ChannelWalkIR, Place, Steps
@@ -23,16 +23,16 @@ class ConvolutionIR(ChannelWalkIR[Convolution]):
         taps = [code.load(self.vector_at(taps_at, k)) for k in range(kind.num_taps)]
         bias = code.load(self.of_block("bias", place))
 
-        def body(t: Any, *before: Any) -> list[Any]:
+        def body(t: Any, *before: Any) -> Sequence[Any]:
             self.prefetch_next_block(streams, t)
-            tokens = [*before, code.load(self.at_step(streams["x"], t), kind.dtype)]
+            tokens = (*before, *code.load(self.at_step(streams["x"], t), kind.dtype))
             y = bias
-            for tap, token in zip(taps, tokens, strict=True):
-                y = code.multiply_add(tap, token, y)
+            for k, tap in enumerate(taps):
+                y = code.multiply_add(tap, tokens[k : k + len(t)], y)
             y = code.silu(y) if kind.silu else y
             code.store(y, self.at_step(streams["y"], t), kind.dtype)
-            return tokens[1:]
+            return tokens[len(t) :]
 
         before = [code.load(self.vector_at(place.kept, k)) for k in range(kind.num_kept)]
-        for k, token in enumerate(code.loop(place.num_steps, body, before)):
+        for k, token in enumerate(self.loop_abreast(place.num_steps, body, before)):
             code.store(token, self.vector_at(place.kept, k))

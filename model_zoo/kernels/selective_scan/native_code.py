@@ -7,13 +7,15 @@ reaches memory. Directions add up in the output.
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 
 from model_zoo.kernels._channel_walk_ir import ChannelWalkIR, Place, Steps
 from model_zoo.kernels._llvm import FLOAT_BYTES
 from model_zoo.kernels.selective_scan.native import Scan
+
+STATES_ABREAST: Final = 4  # chains of instructions; with more, registers run out
 
 
 class ScanIR(ChannelWalkIR[Scan]):
@@ -72,11 +74,13 @@ class ScanIR(ChannelWalkIR[Scan]):
             code.store(step, self.at_step(self.step, t))
             code.store(code.multiply(step, u), self.at_step(self.increment, t))
             so_far = code.either(
-                is_later, lambda: code.load(self.at_step(streams["y"], t), dtype), code.constant(0)
+                is_later,
+                lambda: code.load(self.at_step(streams["y"], t), dtype),
+                (code.constant(0),) * len(t),
             )
             code.store(code.multiply_add(skip, u, so_far), self.at_step(self.output, t))
 
-        code.loop(place.num_steps, body)
+        self.loop_abreast(place.num_steps, body)
 
     def _advance_groups(self, place: Place, first: int, size: int, num_groups: int) -> None:
         """Take groups of `size` states through the chunk, one group after another."""
@@ -98,13 +102,19 @@ class ScanIR(ChannelWalkIR[Scan]):
             B_t, C_t = self.at_step(B, t), self.at_step(C, t)
             # two sums, since one would wait for each of its additions
             outputs = [code.load(self.at_step(self.output, t)), code.constant(0)]
-            after = []
-            for n, state in enumerate(before):
-                exponent = code.multiply(step, code.load(self.vector_at(rates, n)))
-                decay = code.exp2(exponent, is_decay=self.kind.is_decaying)
-                b, c = (code.broadcast(code.sum(x, n * FLOAT_BYTES)) for x in (B_t, C_t))
-                after.append(code.multiply_add(decay, state, code.multiply(increment, b)))
-                outputs[n % 2] = code.multiply_add(after[n], c, outputs[n % 2])
+            after: list[Any] = []
+            for start in range(0, size, STATES_ABREAST):
+                ns = range(start, min(start + STATES_ABREAST, size))
+                rate = code.load(tuple(self.vector_at(rates, n) for n in ns))
+                decay = code.exp2(code.multiply(step, rate), is_decay=self.kind.is_decaying)
+                b, c = (
+                    code.broadcast(tuple(code.sum(x, n * FLOAT_BYTES) for n in ns))
+                    for x in (B_t, C_t)
+                )
+                increments = code.multiply(increment, b)
+                after += code.multiply_add(decay, before[ns.start : ns.stop], increments)
+                for n, c_n in zip(ns, c, strict=True):
+                    outputs[n % 2] = code.multiply_add(after[n], c_n, outputs[n % 2])
             code.store(code.add(*outputs), self.at_step(self.output, t))
             return after
 
@@ -123,7 +133,7 @@ class ScanIR(ChannelWalkIR[Scan]):
                 y = code.either(is_last, lambda: self._gated(y, self.at_step(streams["z"], t)), y)
             code.store(y, self.at_step(streams["y"], t), dtype)
 
-        code.loop(place.num_steps, body)
+        self.loop_abreast(place.num_steps, body)
 
     def _gated(self, y: Any, gate: Any) -> Any:
         """The vector y silu(gate)."""
