@@ -1,16 +1,21 @@
-"""`vbench report`: records drawn as Markdown and one HTML page."""
+"""`vbench report`: records and evaluations drawn as Markdown and one HTML page."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vbench.cli import console, options
 
+if TYPE_CHECKING:
+    from model_zoo import PublishedNumber
+    from vbench.core.evaluations import PublishedPoint
+
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Run folders, such as results/figure1.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of `vbench sweep` or `vbench eval`."),
     ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Default: reports/<first run>.")
@@ -24,13 +29,20 @@ def report(
 ) -> None:
     """Render runs as README.md, index.html, figures and tables.
 
+    Of evaluations: accuracies with their intervals beside what a video costs; sweeps that are
+    named with them follow.
+
     Example: vbench report results/figure1
     """
-    from vbench.report import document
+    from vbench.report import accuracy, document
 
     target = out or Path("reports") / runs[0].resolve().name
     with console.status("drawing"):
-        rendered = document.render(runs, target, title=title, plots=plot)
+        if any(accuracy.is_evaluation(run) for run in runs):
+            points = published_points()
+            rendered = accuracy.render(runs, target, title=title, plots=plot, published=points)
+        else:
+            rendered = document.render(runs, target, title=title, plots=plot)
     if json:
         console.data({"paths": [str(p) for p in rendered.paths], "sentences": rendered.sentences})
         return
@@ -38,3 +50,45 @@ def report(
         console.text(sentence)
     for path in rendered.paths:
         console.note(str(path))
+
+
+def published_points() -> list["PublishedPoint"]:
+    """Every printed top-1 whose source prints the input, the views and their operations too."""
+    import model_zoo
+
+    rows = model_zoo.published()
+    costs = {_input(row): row for row in rows if row.metric == "macs"}
+    costs |= {_input(row): row for row in rows if row.metric == "macs_per_video"}
+    return [
+        _point(row, costs[_input(row)])
+        for row in rows
+        if row.metric == "top1_percent" and _input(row) in costs and None not in _input(row)[3:]
+    ]
+
+
+def _input(row: "PublishedNumber") -> tuple[object, ...]:
+    views = (row.num_frames, row.size_px, row.num_clips, row.num_crops)
+    return (row.variant, row.model, row.dataset, *views)
+
+
+def _point(row: "PublishedNumber", cost: "PublishedNumber") -> "PublishedPoint":
+    import model_zoo
+    from vbench.core.evaluations import PublishedPoint
+
+    dataset, _, head = row.dataset.partition("/")
+    variant = row.variant or ":"  # one with a colon is another library's, which may not be here
+    views = 1 if cost.metric == "macs_per_video" else row.num_views or 1
+    return PublishedPoint(
+        model=row.model,
+        family="" if ":" in variant else model_zoo.model_entry(variant).title,
+        dataset=dataset,
+        head=head,
+        top1=round(row.value / 100, 6),
+        macs_per_video=cost.value * views,
+        num_frames=row.num_frames or 1,
+        size_px=row.size_px or 1,
+        num_clips=row.num_clips or 1,
+        num_crops=row.num_crops or 1,
+        frame_stride=row.frame_stride,
+        source=f"{row.origin} {row.location}".strip(),
+    )

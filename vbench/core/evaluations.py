@@ -131,6 +131,7 @@ class Evaluated(Struct, frozen=True, kw_only=True):
     dataset: str
     split: str
     subset: str
+    subset_sha256: str
     protocol: Protocol
     checkpoint: str | None
     checkpoint_sha256: str | None
@@ -184,3 +185,40 @@ def read_summary(run_dir: Path) -> Summary:
             hint="read it with the vbench that wrote it",
         )
     return found
+
+
+class PublishedPoint(Struct, frozen=True, kw_only=True):
+    """A printed accuracy with a printed cost.
+
+    Attributes:
+        head: Of a dataset with several; empty where there is one.
+        top1: As a share.
+        macs_per_video: Multiply-accumulates of all views, as printed or printed for one view.
+        frame_stride: None where the source does not say.
+        source: Paper or repository, and place in it.
+    """
+
+    model: str
+    family: str
+    dataset: str
+    head: str
+    top1: float
+    macs_per_video: float
+    num_frames: int
+    size_px: int
+    num_clips: int
+    num_crops: int
+    frame_stride: int | None
+    source: str
+
+    def is_like(self, spec: Evaluated) -> bool:
+        """Whether it was taken on the same dataset by the same views."""
+        ours, protocol = spec.dataset, spec.protocol
+        return (
+            self.dataset == ours
+            and self.num_frames == protocol.num_frames
+            and self.size_px == protocol.spatial.crop_px
+            and self.num_clips == protocol.num_clips
+            and self.num_crops == protocol.spatial.num_crops
+            and self.frame_stride in (None, protocol.frame_stride)
+        )

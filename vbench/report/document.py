@@ -68,13 +68,30 @@ def render(
         UsageError: There are no records, those of another schema, or a plot's name is unknown.
         StoreError: Something cannot be read or written.
     """
+    content, extra = gathered(run_dirs, out_dir, title=title, plots=plots, peaks=peaks)
+    return write(content, out_dir, extra=extra)
+
+
+def gathered(
+    run_dirs: Sequence[Path],
+    out_dir: Path,
+    *,
+    title: str | None = None,
+    plots: Sequence[str] | None = None,
+    peaks: Peaks | None = None,
+) -> tuple[Content, dict[str, bytes]]:
+    """What `render` writes, and the further files by their path in the report.
+
+    Raises:
+        VbenchError: As `render`.
+    """
     runs = read_runs(run_dirs)
     frame = _frame(runs, peaks)
     specs = [_spec(run) for run in runs]
     chosen = plots or next((spec.plots for spec in specs if spec.plots), ())
     drawn = [figures.render(plot, frame) for plot in figures.choose(frame, chosen)]
     content = gather(title or _title(runs, specs), runs, frame, drawn, _commands(runs, out_dir))
-    return write(content, out_dir, extra={"tables/all.csv": _all_rows(frame)})
+    return content, {"tables/all.csv": _all_rows(frame)}
 
 
 def write(content: Content, out_dir: Path, *, extra: Mapping[str, bytes] | None = None) -> Report:

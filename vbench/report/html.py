@@ -66,7 +66,8 @@ def _sections(content: Content) -> Iterable[str]:
     if content.tables:
         yield f'<p class="note">{text(KINDS_NOTE)}</p>'
     yield from map(_table_section, content.tables)
-    yield _table_section(content.cases)
+    if content.cases.rows:
+        yield _table_section(content.cases)
     yield _provenance(content)
 
 
@@ -169,8 +170,7 @@ def _provenance(content: Content) -> str:
 
 
 def _run(run: Run) -> str:
-    facts = f"{len(run.records)} cases, records sha256 {run.sha256}..."
-    head = f"<p><code>{text(run.path)}</code> ({text(facts)})</p>"
+    head = f"<p><code>{text(run.path)}</code> ({text(run.contents)})</p>"
     if run.spec is None:
         return head
     return (

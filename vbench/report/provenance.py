@@ -31,7 +31,8 @@ class Run:
         torn_lines: Numbers of half-written lines that were passed over.
         num_superseded: Records of cases that were measured again later.
         spec: Its spec file's text, or None without one.
-        sha256: Of its records file, first 16 digits.
+        sha256: Of its records file, or of an evaluation's summary, first 16 digits.
+        num_videos: Of an evaluation; None for a sweep.
     """
 
     path: Path
@@ -40,11 +41,19 @@ class Run:
     num_superseded: int
     spec: str | None
     sha256: str
+    num_videos: int | None = None
 
     @property
     def name(self) -> str:
         """Name of the folder."""
         return plain(self.path.resolve().name)
+
+    @property
+    def contents(self) -> str:
+        """What it holds, in words."""
+        if self.num_videos is None:
+            return f"{len(self.records)} cases, records sha256 {self.sha256}..."
+        return f"{self.num_videos} videos, summary sha256 {self.sha256}..."
 
 
 def read_runs(run_dirs: Sequence[Path]) -> tuple[Run, ...]:

@@ -77,9 +77,7 @@ def _provenance(content: Content) -> Iterable[str]:
     yield fenced("\n".join(content.commands), "console")
     yield "".join(f"- {escape(what)}: {escape(how)}\n" for what, how in protocol(content))
     for run in content.runs:
-        yield (
-            f"- {escape(str(run.path))}: {len(run.records)} cases, records sha256 {run.sha256}...\n"
-        )
+        yield f"- {escape(str(run.path))}: {run.contents}\n"
         if run.spec is not None:
             yield "<details><summary>spec.toml</summary>\n"
             yield fenced(run.spec, "toml")
