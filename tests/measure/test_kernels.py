@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from model_zoo.kernels import forms
+from model_zoo.kernels._llvm import instruction_set
 from tests.records import a_case
 from vbench.core.types import Case, ClipSpec
 from vbench.measure import step_trace, subject
@@ -39,24 +41,34 @@ def test_eager_attention_runs_no_kernel_of_attention():
     assert "attention_kernels" not in notes
 
 
-@pytest.mark.parametrize("mode", ["inference", "training"])
-def test_the_form_of_each_of_the_zoos_operators_is_named(mode, monkeypatch):
-    from model_zoo.kernels import causal_conv1d, selective_scan
-
-    monkeypatch.setattr(selective_scan, "implementation", lambda device: f"mine on {device}")
-    monkeypatch.setattr(causal_conv1d, "implementation", lambda device: "theirs")
-    notes = notes_of("videomamba_tiny", attention="none", mode=mode)
-    assert notes["kernels"] == (
-        "add_rms_norm torch, causal_conv1d theirs, pack_directions torch,"
-        " selective_scan mine on cpu"
-    )
-    assert json.loads(notes["operator_implementations"]) == {
-        "add_rms_norm": "torch",
-        "causal_conv1d": "theirs",
-        "pack_directions": "torch",
-        "selective_scan": "mine on cpu",
-    }
+def test_the_form_that_each_of_the_zoos_operators_ran_in_is_named():
+    form = native_form()
+    notes = notes_of("videomamba_tiny", attention="none")
+    assert f"causal_conv1d {form}" in notes["kernels"]
+    assert f"selective_scan {form}" in notes["kernels"]
+    assert "backward" not in notes["kernels"]
+    named = json.loads(notes["operator_implementations"])
+    assert named["causal_conv1d"] == named["selective_scan"] == form
     assert json.loads(notes["calls_by_kernel"])["model_zoo::selective_scan"] == 24
+
+
+def test_gradients_are_named_by_the_form_that_they_ran_in():
+    notes = notes_of("videomamba_tiny", attention="none", mode="training")
+    named = json.loads(notes["operator_implementations"])
+    assert named["selective_scan"] == native_form()
+    assert named["selective_scan_backward"] == named["causal_conv1d_backward"] == "chunked"
+    shown = native_form() + ("" if native_form() == "chunked" else " with chunked backward")
+    assert f"selective_scan {shown}" in notes["kernels"].split(", ")
+
+
+def test_a_form_is_what_ran_and_not_what_would_run_elsewhere(monkeypatch):
+    monkeypatch.setenv("MODEL_ZOO_NATIVE", "off")
+    assert "selective_scan chunked" in notes_of("videomamba_tiny", attention="none")["kernels"]
+
+
+def native_form() -> str:
+    level = instruction_set()
+    return "chunked" if level is None else f"native ({level.name})"
 
 
 def test_shares_of_the_time_are_of_the_operators_that_take_it():
@@ -170,7 +182,7 @@ def test_cuda_kernels_are_timed_by_name_and_their_launches_counted():
         "void flash_fwd_kernel<half>(Params)": 1,
     }
     assert trace.seconds["scan_kernel"] == pytest.approx(5e-6)
-    notes = probe.describe(trace, a_case(device="cuda:0", attention="sdpa"))
+    notes = probe.describe(trace, a_case(device="cuda:0", attention="sdpa"), {})
     assert notes["attention_kernels"] == '{"flash": 1}'
     assert notes["kernels"].startswith("attention flash, selective_scan ")
     shares = json.loads(notes["time_percent_by_kernel"])
@@ -187,6 +199,26 @@ def test_in_a_replayed_cuda_graph_attention_is_known_by_its_kernels():
     trace = read_events(replay, is_cuda=True)
     assert trace.num_launches == 1
     assert probe.attention_kernels(trace) == {"efficient": 2}
+
+
+def test_in_a_replayed_cuda_graph_operators_are_those_noted_at_its_capture(monkeypatch):
+    def profile(step, **options):
+        step()
+        return read_events([FakeEvent("cudaGraphLaunch", 0, 10)], is_cuda=True)
+
+    monkeypatch.setattr(step_trace, "profile", profile)
+    monkeypatch.setattr(probe, "open_device", lambda name: SimpleNamespace(synchronize=None))
+    built = subject.build(Case(model="timesformer_tiny", clip=CLIP, batch_size=1), 1)
+    graph = subject.Subject(
+        case=a_case(device="cuda", attention="none", cudagraph=True),
+        batch_size=1,
+        model=built.model,
+        clips=built.clips,
+        step=lambda: None,
+    )
+    forms.forget()
+    forms.note("selective_scan", "triton")
+    assert probe.kernels(graph).notes["kernels"] == "selective_scan triton"
 
 
 def test_on_a_cpu_an_event_counts_without_those_inside_it():
@@ -237,4 +269,4 @@ def test_without_a_profiler_kernels_are_still_named_and_the_lack_is_said(monkeyp
 
 def test_a_trace_without_kernels_is_empty_of_notes():
     trace = StepTrace(operators={}, seconds={}, calls={})
-    assert probe.describe(trace, a_case(attention="none")) == {}
+    assert probe.describe(trace, a_case(attention="none"), {}) == {}

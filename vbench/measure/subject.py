@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import model_zoo
+from model_zoo.kernels import forms
 from vbench.core.errors import UsageError
 from vbench.core.types import Case
 from vbench.measure import compiler
@@ -123,6 +124,7 @@ def graphed(step: Callable[[], object]) -> Callable[[], object]:
 
     The graph reads and writes the tensors it was captured with.
     """
+    forms.forget()  # the kernels' probe tells of a graph what was noted while it was captured
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):  # lazy initialisation must not be captured

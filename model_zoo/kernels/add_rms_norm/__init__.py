@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
+from model_zoo.kernels import forms
 from model_zoo.kernels.add_rms_norm import cpu
 
 
@@ -90,6 +91,7 @@ def _on_cuda(branch: Tensor, *operands: Any, **options: Any) -> tuple[Tensor, Te
         return cpu.forward(branch, *operands, **options)
     from model_zoo.kernels.add_rms_norm import triton
 
+    forms.note("add_rms_norm", "triton")
     with torch.cuda.device_of(branch):
         return triton.forward(branch, *operands, **options)
 
@@ -101,6 +103,7 @@ def _on_cuda_backward(
         return cpu.backward(grad_normed, *operands, **options)
     from model_zoo.kernels.add_rms_norm import triton
 
+    forms.note("add_rms_norm_backward", "triton")
     with torch.cuda.device_of(grad_normed):
         return triton.backward(grad_normed, *operands, **options)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
+from model_zoo.kernels import forms
 from model_zoo.kernels.bi_wkv import cpu
 from model_zoo.kernels.bi_wkv.operation_counts import (
     backward_multiply_adds,
@@ -77,20 +78,32 @@ _LIBRARY.define(
 )
 
 
+def _chunked(*operands: Tensor) -> Tensor:
+    forms.note("bi_wkv", "chunked")
+    return cpu.forward(*operands)
+
+
+def _chunked_backward(*operands: Tensor) -> tuple[Tensor, ...]:
+    forms.note("bi_wkv_backward", "chunked")
+    return cpu.backward(*operands)
+
+
 def _on_cuda(k: Tensor, *operands: Tensor) -> Tensor:
     if not _has_triton():
-        return cpu.forward(k, *operands)
+        return _chunked(k, *operands)
     from model_zoo.kernels.bi_wkv import triton
 
+    forms.note("bi_wkv", "triton")
     with torch.cuda.device_of(k):
         return triton.forward(k, *operands)
 
 
 def _on_cuda_backward(grad: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
     if not _has_triton():
-        return cpu.backward(grad, *operands)
+        return _chunked_backward(grad, *operands)
     from model_zoo.kernels.bi_wkv import triton
 
+    forms.note("bi_wkv_backward", "triton")
     with torch.cuda.device_of(grad):
         return triton.backward(grad, *operands)
 
@@ -126,8 +139,8 @@ def _count_backward(
     return 2 * backward_multiply_adds(v)
 
 
-_LIBRARY.impl("bi_wkv", cpu.forward, "CPU")
-_LIBRARY.impl("bi_wkv_backward", cpu.backward, "CPU")
+_LIBRARY.impl("bi_wkv", _chunked, "CPU")
+_LIBRARY.impl("bi_wkv_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("bi_wkv", _on_cuda, "CUDA")
 _LIBRARY.impl("bi_wkv_backward", _on_cuda_backward, "CUDA")
 torch.library.register_fake("model_zoo::bi_wkv", _fake, lib=_LIBRARY)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
+from model_zoo.kernels import forms
 from model_zoo.kernels.bi_wkv_matrix import cpu
 from model_zoo.kernels.bi_wkv_matrix.operation_counts import (
     backward_multiply_adds,
@@ -76,20 +77,32 @@ _LIBRARY.define(
 )
 
 
+def _chunked(*operands: Tensor) -> Tensor:
+    forms.note("bi_wkv_matrix", "chunked")
+    return cpu.forward(*operands)
+
+
+def _chunked_backward(*operands: Tensor) -> tuple[Tensor, ...]:
+    forms.note("bi_wkv_matrix_backward", "chunked")
+    return cpu.backward(*operands)
+
+
 def _on_cuda(r: Tensor, *operands: Tensor) -> Tensor:
     if not _has_triton():
-        return cpu.forward(r, *operands)
+        return _chunked(r, *operands)
     from model_zoo.kernels.bi_wkv_matrix import triton
 
+    forms.note("bi_wkv_matrix", "triton")
     with torch.cuda.device_of(r):
         return triton.forward(r, *operands)
 
 
 def _on_cuda_backward(grad: Tensor, *operands: Tensor) -> tuple[Tensor, ...]:
     if not _has_triton():
-        return cpu.backward(grad, *operands)
+        return _chunked_backward(grad, *operands)
     from model_zoo.kernels.bi_wkv_matrix import triton
 
+    forms.note("bi_wkv_matrix_backward", "triton")
     with torch.cuda.device_of(grad):
         return triton.backward(grad, *operands)
 
@@ -125,8 +138,8 @@ def _count_backward(grad: Sequence[int], *_: Any, **options: Any) -> int:
     return 2 * backward_multiply_adds(grad)
 
 
-_LIBRARY.impl("bi_wkv_matrix", cpu.forward, "CPU")
-_LIBRARY.impl("bi_wkv_matrix_backward", cpu.backward, "CPU")
+_LIBRARY.impl("bi_wkv_matrix", _chunked, "CPU")
+_LIBRARY.impl("bi_wkv_matrix_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("bi_wkv_matrix", _on_cuda, "CUDA")
 _LIBRARY.impl("bi_wkv_matrix_backward", _on_cuda_backward, "CUDA")
 torch.library.register_fake("model_zoo::bi_wkv_matrix", _fake, lib=_LIBRARY)

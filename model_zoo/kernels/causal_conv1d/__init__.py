@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
+from model_zoo.kernels import forms
 from model_zoo.kernels._llvm import instruction_set
 from model_zoo.kernels.causal_conv1d import cpu, native
 
@@ -58,7 +59,7 @@ def implementation(device: torch.device | str) -> str:
     """Name of the form that runs on `device`, for records: ``triton``, ``chunked``, or as below.
 
     On a CPU ``native (avx512)`` and the like, for machine code of that instruction set; in float64
-    that is ``chunked`` all the same.
+    that is ``chunked`` all the same, and so are gradients. `forms` knows what has run.
     """
     kind = torch.device(device).type
     if kind == "cuda" and _has_triton():
@@ -92,18 +93,30 @@ _LIBRARY.define(
 )
 
 
+def _chunked(*operands: Any, **options: Any) -> Tensor:
+    forms.note("causal_conv1d", "chunked")
+    return cpu.forward(*operands, **options)
+
+
+def _chunked_backward(*operands: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    forms.note("causal_conv1d_backward", "chunked")
+    return cpu.backward(*operands, **options)
+
+
 def _on_cpu(x: Tensor, *operands: Any, **options: Any) -> Tensor:
     level = None if x.dtype == torch.float64 else instruction_set()
     if level is None:
-        return cpu.forward(x, *operands, **options)
+        return _chunked(x, *operands, **options)
+    forms.note("causal_conv1d", f"native ({level.name})")
     return native.forward(x, *operands, **options, level=level)
 
 
 def _on_cuda(x: Tensor, *operands: Any, **options: Any) -> Tensor:
     if not _has_triton():
-        return cpu.forward(x, *operands, **options)
+        return _chunked(x, *operands, **options)
     from model_zoo.kernels.causal_conv1d import triton
 
+    forms.note("causal_conv1d", "triton")
     with torch.cuda.device_of(x):
         return triton.forward(x, *operands, **options)
 
@@ -112,9 +125,10 @@ def _on_cuda_backward(
     grad: Tensor, *operands: Any, **options: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     if not _has_triton():
-        return cpu.backward(grad, *operands, **options)
+        return _chunked_backward(grad, *operands, **options)
     from model_zoo.kernels.causal_conv1d import triton
 
+    forms.note("causal_conv1d_backward", "triton")
     with torch.cuda.device_of(grad):
         return triton.backward(grad, *operands, **options)
 
@@ -161,7 +175,7 @@ def _count_backward(
 
 
 _LIBRARY.impl("causal_conv1d", _on_cpu, "CPU")
-_LIBRARY.impl("causal_conv1d_backward", cpu.backward, "CPU")
+_LIBRARY.impl("causal_conv1d_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("causal_conv1d", _on_cuda, "CUDA")
 _LIBRARY.impl("causal_conv1d_backward", _on_cuda_backward, "CUDA")
 torch.library.register_fake("model_zoo::causal_conv1d", _fake, lib=_LIBRARY)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from model_zoo.kernels import forms
 from model_zoo.kernels.pack_directions import cpu
 from model_zoo.kernels.pack_directions.operands import Direction, Packed, empty
 
@@ -89,6 +90,7 @@ def _on_cuda(
         return _on_cpu(forward, backward, dtype)
     from model_zoo.kernels.pack_directions import triton
 
+    forms.note("pack_directions", "triton")
     with torch.cuda.device_of(forward[0]):
         return triton.pack(Direction(*forward), Direction(*backward), dtype)
 

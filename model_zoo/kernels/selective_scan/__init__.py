@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from model_zoo._errors import UnsupportedInputError
+from model_zoo.kernels import forms
 from model_zoo.kernels._llvm import instruction_set
 from model_zoo.kernels.selective_scan import cpu, cpu_backward, native
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
@@ -89,7 +90,7 @@ def implementation(device: torch.device | str) -> str:
     """Name of the form that runs on `device`, for records: ``triton``, ``chunked``, or as below.
 
     On a CPU ``native (avx512)`` and the like, for machine code of that instruction set; in float64
-    that is ``chunked`` all the same.
+    that is ``chunked`` all the same, and so are gradients. `forms` knows what has run.
     """
     kind = torch.device(device).type
     if kind == "cuda" and _has_triton():
@@ -141,6 +142,7 @@ _LIBRARY.define(
 
 
 def _chunked(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tensor, Tensor]:
+    forms.note("selective_scan", "chunked")
     return cpu.forward(ScanInputs(*operands, **options), checkpoint_steps=checkpoint_steps)
 
 
@@ -148,13 +150,15 @@ def _on_cpu(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tens
     inputs = ScanInputs(*operands, **options)
     level = None if inputs.dtype == torch.float64 else instruction_set()
     if level is None:
-        return cpu.forward(inputs, checkpoint_steps=checkpoint_steps)
+        return _chunked(*operands, checkpoint_steps=checkpoint_steps, **options)
+    forms.note("selective_scan", f"native ({level.name})")
     return native.forward(inputs, checkpoint_steps=checkpoint_steps, level=level)
 
 
 def _chunked_backward(
     grad: Tensor, *operands: Any, checkpoint_steps: int, **options: Any
 ) -> tuple[Tensor, ...]:
+    forms.note("selective_scan_backward", "chunked")
     *inputs, checkpoints = operands
     return cpu_backward.backward(
         grad, ScanInputs(*inputs, **options), checkpoints, checkpoint_steps=checkpoint_steps
@@ -166,6 +170,7 @@ def _on_cuda(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Ten
         return _chunked(*operands, checkpoint_steps=checkpoint_steps, **options)
     from model_zoo.kernels.selective_scan import triton
 
+    forms.note("selective_scan", "triton")
     with torch.cuda.device_of(operands[0]):
         return triton.forward(ScanInputs(*operands, **options), checkpoint_steps=checkpoint_steps)
 
@@ -177,6 +182,7 @@ def _on_cuda_backward(
         return _chunked_backward(grad, *operands, checkpoint_steps=checkpoint_steps, **options)
     from model_zoo.kernels.selective_scan import triton_backward
 
+    forms.note("selective_scan_backward", "triton")
     *inputs, checkpoints = operands
     with torch.cuda.device_of(grad):
         return triton_backward.backward(

@@ -8,6 +8,7 @@ from importlib import import_module
 from operator import itemgetter
 from typing import Final
 
+from model_zoo.kernels import forms
 from vbench.core.metrics import Metric
 from vbench.core.types import Case
 from vbench.measure import step_trace
@@ -30,7 +31,8 @@ _KERNEL_NAMES: Final = {
     "fmha_cutlass": "efficient",
     "sdpa": "cudnn",
 }
-_BACKWARD: Final = ("_backward", "flash_bwd", "cutlassB", "bprop")
+BACKWARD: Final = "_backward"
+_BACKWARD_KERNELS: Final = (BACKWARD, "flash_bwd", "cutlassB", "bprop")
 
 
 @probe(
@@ -47,6 +49,8 @@ _BACKWARD: Final = ("_backward", "flash_bwd", "cutlassB", "bprop")
 def kernels(subject: Subject) -> Samples:
     """Follow one more step, apart from timing; the numbers are of that step alone."""
     case = subject.case
+    if not case.cudagraph:  # which calls no operator: what ran when it was captured holds
+        forms.forget()
     device_type = case.device.partition(":")[0]
     notes = {}
     if device_type == "cpu" and not case.compile:
@@ -66,14 +70,18 @@ def kernels(subject: Subject) -> Samples:
             followed = step_trace.follow(subject.step)
             trace = StepTrace(operators=followed.operators, seconds={}, calls={})
     values = {} if trace.num_launches is None else {"num_kernel_launches": [trace.num_launches]}
-    return Samples(values=values, notes=notes | describe(trace, case))
+    return Samples(values=values, notes=notes | describe(trace, case, forms.that_ran()))
 
 
-def describe(trace: StepTrace, case: Case) -> dict[str, str]:
-    """What a trace says, as notes; those in words are shown, those in JSON are for programs."""
+def describe(trace: StepTrace, case: Case, noted: Mapping[str, str]) -> dict[str, str]:
+    """What a trace says, as notes; those in words are shown, those in JSON are for programs.
+
+    Args:
+        noted: Forms of the zoo's operators, as they said themselves.
+    """
     attention = attention_kernels(trace)
-    operators = zoo_operators(trace, case.device)
-    words = [*_attention_in_words(attention, case), *(f"{k} {v}" for k, v in operators.items())]
+    operators = zoo_operators(trace, case.device, noted)
+    words = [*_attention_in_words(attention, case), *_operators_in_words(operators)]
     notes = {"kernels": ", ".join(words)} if words else {}
     if attention:
         notes["attention_kernels"] = json.dumps(attention)
@@ -93,7 +101,7 @@ def attention_kernels(trace: StepTrace) -> dict[str, int]:
     found = Counter({names[o]: n for o, n in trace.operators.items() if o in names})
     if not found:
         for kernel, count in trace.calls.items():
-            if not any(mark in kernel for mark in _BACKWARD):
+            if not any(mark in kernel for mark in _BACKWARD_KERNELS):
                 known = (name for mark, name in _KERNEL_NAMES.items() if mark in kernel)
                 found.update(dict.fromkeys(known, count))
     return dict(sorted(found.items()))
@@ -120,16 +128,28 @@ def attention_fallback(used: Mapping[str, int], asked: str) -> str | None:
     return f"attention fell back to {which} {share}; {why}"
 
 
-def zoo_operators(trace: StepTrace, device: str) -> dict[str, str]:
-    """Operators of the zoo that ran, and in which form."""
-    ran = {name.removeprefix(ZOO) for name in trace.operators if name.startswith(ZOO)}
-    forward = sorted(name for name in ran if not name.endswith("_backward"))
-    return {name: _implementation(name)(device) for name in forward}
+def zoo_operators(trace: StepTrace, device: str, noted: Mapping[str, str]) -> dict[str, str]:
+    """Operators of the zoo that ran, gradients among them, and in which form."""
+    called = {name.removeprefix(ZOO) for name in trace.operators if name.startswith(ZOO)}
+    unnoted = {name for name in called - noted.keys() if not name.endswith(BACKWARD)}
+    predicted = {name: _implementation(name)(device) for name in unnoted}
+    return dict(sorted({**predicted, **noted}.items()))
 
 
 def _implementation(operator: str) -> Callable[[str], str]:
     found: Callable[[str], str] = import_module(f"model_zoo.kernels.{operator}").implementation
     return found
+
+
+def _operators_in_words(form_of: Mapping[str, str]) -> list[str]:
+    """Gradients are named where they run in another form."""
+    words = []
+    for name, form in form_of.items():
+        if not name.endswith(BACKWARD):
+            of_gradients = form_of.get(f"{name}{BACKWARD}", form)
+            said = "" if of_gradients == form else f" with {of_gradients} backward"
+            words.append(f"{name} {form}{said}")
+    return words
 
 
 def _by_kernel(trace: StepTrace) -> dict[str, str]:
