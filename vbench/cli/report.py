@@ -76,6 +76,8 @@ def _point(row: "PublishedNumber", cost: "PublishedNumber") -> "PublishedPoint":
     from vbench.core.evaluations import PublishedPoint
 
     dataset, _, head = row.dataset.partition("/")
+    if dataset == "lvu":  # its tasks are datasets of their own here
+        dataset, head = f"lvu_{head}", ""
     variant = row.variant or ":"  # one with a colon is another library's, which may not be here
     views = 1 if cost.metric == "macs_per_video" else row.num_views or 1
     return PublishedPoint(

@@ -18,16 +18,21 @@ from vbench.report.provenance import common_notes
 from vbench.report.sentences import headline
 from vbench.report.tables import Table, detail_tables, main_tables
 
-KINDS_NOTE: Final = (
+KINDS: Final = (
     "Measured numbers come from running the model, counted ones are exact without running it, "
     "estimated ones come from a model of the hardware, and published ones from a paper. They never "
-    "share a column. Brackets hold the 95 % interval of the median."
+    "share a column."
 )
+KINDS_NOTE: Final = f"{KINDS} Brackets hold the 95 % interval of the median."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Content:
-    """Everything a rendered report holds."""
+    """Everything a rendered report holds.
+
+    Attributes:
+        note: What holds for all tables.
+    """
 
     title: str
     sentences: tuple[str, ...]
@@ -38,6 +43,7 @@ class Content:
     environment: Table
     runs: tuple[provenance.Run, ...]
     commands: tuple[str, ...]
+    note: str = KINDS_NOTE
 
 
 def gather(

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Final
 
 from vbench.core.units import plain
-from vbench.report.content import KINDS_NOTE, Content, protocol
+from vbench.report.content import Content, protocol
 from vbench.report.figures import Rendered
 from vbench.report.provenance import Run
 from vbench.report.tables import Cell, Table, without_empty_columns
@@ -64,7 +64,7 @@ def _sections(content: Content) -> Iterable[str]:
         yield _flags(content)
     yield from map(_figure, content.figures)
     if content.tables:
-        yield f'<p class="note">{text(KINDS_NOTE)}</p>'
+        yield f'<p class="note">{text(content.note)}</p>'
     yield from map(_table_section, content.tables)
     if content.cases.rows:
         yield _table_section(content.cases)

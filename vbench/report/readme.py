@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from vbench.report.content import KINDS_NOTE, Content, protocol
+from vbench.report.content import Content, protocol
 from vbench.report.markdown import escape, fenced, table
 from vbench.report.tables import Table
 
@@ -29,7 +29,7 @@ def _blocks(content: Content) -> Iterable[str]:
         yield f"![{escape(figure.title)}](figures/{figure.name}.svg)\n"
         yield f"{escape(figure.caption)}\n"
     if content.tables:
-        yield f"{KINDS_NOTE}\n"
+        yield f"{content.note}\n"
     for content_table in content.tables:
         yield from _section(content_table)
     yield from _section(_brief_cases(content.cases))

@@ -15,11 +15,12 @@ from vbench.report import document, figures, provenance
 from vbench.report.accuracy import words
 from vbench.report.accuracy.found import Evaluation, read_evaluations, to_frame
 from vbench.report.accuracy.tables import accuracy_table, published_table, scores_table
-from vbench.report.content import Content
+from vbench.report.content import KINDS, Content
 from vbench.report.document import Report
 from vbench.report.plots import PLOTS
 
 PLOT: Final = "accuracy_by_macs"
+_NOTE: Final = f"{KINDS} Brackets hold 95 % intervals, of an accuracy or of a median."
 
 
 def is_evaluation(run_dir: Path) -> bool:
@@ -84,6 +85,7 @@ def _content(
         environment=provenance.environment_table(records),
         runs=tuple(one.run for one in found),
         commands=(),
+        note=_NOTE,
     )
 
 
@@ -102,4 +104,5 @@ def _joined(first: Content, second: Content) -> Content:
         environment=provenance.environment_table(records),
         runs=(*first.runs, *second.runs),
         commands=second.commands[:-1],
+        note=first.note,
     )

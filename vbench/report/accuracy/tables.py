@@ -18,12 +18,12 @@ from vbench.report.tables import EMPTY, Cell, Column, Table, from_headers, integ
 _NOTE: Final = (
     "A row a head and metric, of the videos that could be read. The baseline always answers the "
     "commonest class; of a direction it is what a model gives that does not see the order of "
-    "frames. MACs, time and energy are those of all views of one video, decoding left out. "
-    "Brackets hold 95 % intervals"
+    "frames. MACs, time and energy are those of all views of one video, decoding left out"
 )
 _CONTROLS: Final = (
-    ". The controls take time from the clips: what a model still scores then, it does not owe to "
-    "time"
+    ". Controls score the same videos with their frames shuffled, played backwards (and the class "
+    "with them, where it has a reversal), or the middle one repeated: what stays when shuffled or "
+    "static is not owed to time"
 )
 _COSTS: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("latency_per_video_s", "latency a video", "s", "measured"),
