@@ -9,6 +9,25 @@ from PIL import Image
 
 NUM_BITS = 10
 
+# Name -> codec, ending, options.
+ENCODINGS = {
+    "mp4": ("libx264", "mp4", {}),
+    "mp4, open groups": ("libx264", "mp4", {"x264-params": "open-gop=1"}),
+    "mp4, one group": ("libx264", "mp4", {}),
+    "mp4, fragmented": ("libx264", "mp4", {}),
+    "mp4, hevc": ("libx265", "mp4", {}),
+    "mkv": ("libx264", "mkv", {}),
+    "ts": ("libx264", "ts", {}),
+    "avi": ("mpeg4", "avi", {}),
+    "avi, h264": ("libx264", "avi", {}),
+    "mov, mjpeg": ("mjpeg", "mov", {}),
+    "mpg": ("mpeg2video", "mpg", {}),
+    "webm, vp9": ("libvpx-vp9", "webm", {}),
+    "webm, vp8": ("libvpx", "webm", {}),
+    "webm, av1": ("libsvtav1", "webm", {}),
+    "flv": ("flv1", "flv", {}),
+}
+
 
 def picture(number, *, width=80, height=48):
     """A frame of `number`: blocks in two rows of five, grey elsewhere."""

@@ -51,7 +51,7 @@ def test_results_come_in_order_and_equal_those_of_one_process(root):
     videos = [film(str(index)) for index in range(12)]
     found = results(root, videos)
     for video, (decoded, views) in zip(videos, found, strict=True):
-        expected, num_frames = decode_views(root, video, PROTOCOL)
+        expected, num_frames, _ = decode_views(root, video, PROTOCOL)
         assert decoded.num_frames == num_frames
         assert np.array_equal(views, expected)
 
@@ -103,9 +103,9 @@ def test_a_process_that_hangs_is_given_up_after_its_time(root):
 
 def test_a_segment_shows_its_own_frames(root):
     segment = Video(key="s", path="11.mp4", labels={}, start_s=0.2, stop_s=0.4)
-    views, num_frames = decode_views(root, segment, PROTOCOL)
+    views, num_frames, _ = decode_views(root, segment, PROTOCOL)
     assert num_frames == 5
-    whole, _ = decode_views(root, film("11"), protocols.custom(num_frames=19, size_px=48))
+    whole, _, _ = decode_views(root, film("11"), protocols.custom(num_frames=19, size_px=48))
     # Middles of the two halves of frames 5 to 9 are frames 6 and 8.
     assert np.array_equal(views[0, 0], whole[0, 6])
     assert np.array_equal(views[0, 1], whole[0, 8])

@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 # MPEG program streams a seek lands somewhere near. Other files are decoded from their start.
 WITH_TIMESTAMPS: Final = ("mp4", "matroska")
 WITH_HIDDEN_FRAMES: Final = frozenset({"vp8"})  # packets that are decoded but never shown
+# FFmpeg also reads pictures, play lists and scripts that name other files, whatever a file's ending
+# is: a downloaded error page must not become a video.
+FORMATS: Final = (
+    "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,rm,dv,ivf,h264,hevc,m4v"
+)  # fmt: skip
+OPTIONS: Final = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+MOST_PIXELS: Final = 1 << 26  # of a frame; damaged headers claim more than any memory holds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +40,9 @@ class Index:
         keyframes: Timestamps of frames that decoding can start from.
         num_packets: Frames that are shown.
         num_discarded: Frames that an edit list hides: those before the cut of a trimmed file.
+        num_empty: Frames without a byte, which show the last one again.
+        num_corrupt: Frames that the container itself knows to be damaged.
+        shown_s: From the first frame to the end of the last, if timestamps say.
         is_part: Only what a segment needs was read.
     """
 
@@ -40,7 +50,15 @@ class Index:
     keyframes: list[int]
     num_packets: int
     num_discarded: int = 0
+    num_empty: int = 0
+    num_corrupt: int = 0
+    shown_s: float | None = None
     is_part: bool = False
+
+    @property
+    def num_found(self) -> int:
+        """Frames of the file, shown or not."""
+        return self.num_packets + self.num_discarded + self.num_empty
 
 
 def reformatter() -> "VideoReformatter":
@@ -88,7 +106,7 @@ def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
     from av.stream import Disposition
 
     with ffmpeg_errors(path):
-        container = av.open(str(path), metadata_errors="ignore")
+        container = av.open(str(path), metadata_errors="ignore", options=OPTIONS)
     streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
         container.close()
@@ -98,6 +116,10 @@ def open_video(path: Path) -> "tuple[InputContainer, VideoStream]":
     if context is None:  # PyAV's types leave this out
         container.close()
         raise DecodeError("unreadable", f"{path.name} is coded in a way that nothing here decodes")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MOST_PIXELS:
+        container.close()
+        raise DecodeError("unreadable", f"{path.name} claims {width} x {height} pixels")
     stream.thread_type = "NONE"  # workers decode side by side; a second thread gains nothing
     return container, stream
 
@@ -119,7 +141,7 @@ def read_index(
     """
     timestamps: list[int] = []
     keyframes: list[int] = []
-    num_packets = num_unknown = num_discarded = 0
+    num_packets = num_unknown = num_discarded = num_empty = num_corrupt = 0
     is_trusted = (
         any(name in container.format.name for name in WITH_TIMESTAMPS)
         and stream.codec_context.name not in WITH_HIDDEN_FRAMES
@@ -128,11 +150,13 @@ def read_index(
     with ffmpeg_errors(path):
         for packet in container.demux(stream):
             num_discarded += packet.is_discard
+            num_empty += packet.size == 0 and packet.dts is not None
             if packet.size == 0 or packet.is_discard:
                 continue
             if end is not None and packet.dts is not None and packet.dts > end:
                 break  # no frame is shown before it is decoded
             num_packets += 1
+            num_corrupt += packet.is_corrupt
             if packet.pts is None:
                 num_unknown += 1
                 continue
@@ -152,8 +176,18 @@ def read_index(
         keyframes=sorted(keyframes),
         num_packets=num_packets,
         num_discarded=num_discarded,
+        num_empty=num_empty,
+        num_corrupt=num_corrupt,
+        shown_s=_shown_s(timestamps, stream),
         is_part=end is not None,
     )
+
+
+def _shown_s(timestamps: list[int], stream: "VideoStream") -> float | None:
+    if len(timestamps) < 2 or stream.time_base is None:
+        return None
+    span = float((timestamps[-1] - timestamps[0]) * stream.time_base)
+    return span * len(timestamps) / (len(timestamps) - 1)
 
 
 def _sought(

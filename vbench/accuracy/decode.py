@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vbench.accuracy import damage
 from vbench.accuracy.container import (
     Index,
     ffmpeg_errors,
@@ -44,9 +45,7 @@ if TYPE_CHECKING:
 VIDEO_ENDINGS: Final = frozenset(
     {".mp4", ".webm", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".ts"}
 )
-# Declared and found differ in healthy files by a few frames; by this share the file is cut off.
-LEAST_SHARE_FOUND: Final = 0.9
-LEAST_SHARE_WITH_AUDIO: Final = 0.5  # a container may last as long as its longer sound
+LEAST_SHARE_DECODED: Final = 0.5  # some codecs have frames that are never shown
 MOST_COUNTED: Final = 2000  # frames of such a file that are counted by decoding them
 MOST_KEPT_BYTES: Final = 1 << 28  # decoded frames that are kept from counting to reading
 
@@ -61,6 +60,10 @@ class Source(Protocol):
     @property
     def fps(self) -> float | None:
         """Average frames a second; None for images."""
+
+    @property
+    def damage(self) -> str | None:
+        """Signs, among what was read until now, that it is not whole."""
 
     def read(self, indices: Sequence[int], apply: Apply = as_is) -> dict[int, NDArray[Any]]:
         """What `apply` makes of the frames of these indices, each decoded once.
@@ -112,30 +115,34 @@ class VideoFile:
         self._path = path
         self._apply: Apply = as_is
         self._kept: list[VideoFrame] = []
-        self._reformatter = (
-            reformatter()
-        )  # one for all frames: making it takes longer than using it
-        self._container, self._stream = open_video(path)
+        self._num_concealed = self._num_undecoded = 0
+        self._reformatter = reformatter()  # one for all frames: making it takes longer than using
+        self._closing = contextlib.ExitStack()
+        self._messages = self._closing.enter_context(damage.heard())
         try:
+            self._container, self._stream = open_video(path)
+            self._closing.callback(self._container.close)
             self._index = read_index(
                 self._container, self._stream, path, start_s=start_s, stop_s=stop_s
             )
             self._size = (self._stream.codec_context.width, self._stream.codec_context.height)
+            self._read_first = self._index
             if not self._index.is_part:
-                self._refuse_truncated()
+                damage.refuse_truncated(
+                    path, self._container, self._stream, self._index, self._messages
+                )
             if not self._index.timestamps and self._index.num_packets <= MOST_COUNTED:
                 self._count_by_decoding()
+            self._first, self._count = self._segment(start_s, stop_s)
         except BaseException:
-            self._container.close()
+            self._closing.close()
             raise
-        self._first, self._count = self._segment(start_s, stop_s)
-        self.num_concealed = 0
 
     def __enter__(self) -> "VideoFile":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._container.close()
+        self._closing.close()
 
     @property
     def num_frames(self) -> int:
@@ -147,6 +154,18 @@ class VideoFile:
         """Average frame rate that the container gives, or that of the timestamps."""
         rate = self._stream.average_rate
         return float(rate) if rate else None
+
+    @property
+    def damage(self) -> str | None:
+        """Signs that the file is not whole; of a segment, only those that were met in it."""
+        return damage.in_words(
+            self._messages,
+            self._read_first,
+            num_declared=self._stream.frames,
+            num_undecoded=self._num_undecoded,
+            num_concealed=self._num_concealed,
+            is_cut_off=damage.is_cut_off(self._path, self._container.format.name),
+        )
 
     def read(self, indices: Sequence[int], apply: Apply = as_is) -> dict[int, NDArray[Any]]:
         """What `apply` makes of the frames of these indices, each decoded once.
@@ -180,37 +199,11 @@ class VideoFile:
         first = max(bisect.bisect_right(times, start) - 1, 0)
         return first, max(bisect.bisect_left(times, stop) - first, 1)
 
-    def _refuse_truncated(self) -> None:
-        """Compare what the header promises with what is there.
-
-        Raises:
-            DecodeError: Much is missing.
-        """
-        found = self._index.num_packets + self._index.num_discarded
-        declared = self._stream.frames
-        if declared:
-            if found < LEAST_SHARE_FOUND * declared:
-                raise DecodeError(
-                    "truncated", f"{self._path.name} holds {found} of {declared} frames"
-                )
-            return
-        times, base = self._index.timestamps, self._stream.time_base
-        if len(times) < 2 or base is None or not self._container.duration:
-            return
-        found_s = float((times[-1] - times[0]) * base) * len(times) / (len(times) - 1)
-        declared_s = self._container.duration / 1_000_000
-        has_audio = bool(self._container.streams.audio)
-        least = LEAST_SHARE_WITH_AUDIO if has_audio else LEAST_SHARE_FOUND
-        if found_s < least * declared_s:
-            raise DecodeError(
-                "truncated", f"{self._path.name} holds {found_s:.1f} of {declared_s:.1f} s"
-            )
-
     def _count_by_decoding(self) -> None:
         """Count the frames, and keep them if they are small.
 
         Raises:
-            DecodeError: There is none.
+            DecodeError: Less than half of what is there decodes.
         """
         width, height = self._size
         keep = self._index.num_packets * width * height * 3 // 2 <= MOST_KEPT_BYTES
@@ -218,8 +211,11 @@ class VideoFile:
         for frame in self._from_start():
             count += 1
             self._kept += [frame] if keep else []
-        if not count:
-            raise DecodeError("corrupt", f"no frame of {self._path.name} decodes")
+        if count < damage.LEAST_SHARE_FOUND * self._index.num_packets:
+            self._num_undecoded = self._index.num_packets - count
+        if count < LEAST_SHARE_DECODED * self._index.num_packets:
+            total = self._index.num_packets
+            raise DecodeError("corrupt", f"{count} of {total} frames of {self._path.name} decode")
         self._index = Index(timestamps=[], keyframes=[], num_packets=count)
 
     def _from_start(self) -> "Iterator[VideoFrame]":
@@ -296,13 +292,14 @@ class VideoFile:
             if not pending:
                 return found
         total = self._index.num_packets
-        kind = MiscountedError if decoded >= LEAST_SHARE_FOUND * total else DecodeError
+        self._num_undecoded = total - decoded
+        kind = MiscountedError if decoded >= damage.LEAST_SHARE_FOUND * total else DecodeError
         self._index = Index(timestamps=[], keyframes=[], num_packets=decoded)
         self._count = max(decoded - self._first, 0)
         raise kind("corrupt", f"{self._path.name} gives {decoded} of {total} frames")
 
     def _to_rgb(self, frame: "VideoFrame") -> NDArray[Any]:
-        self.num_concealed += bool(frame.is_corrupt)
+        self._num_concealed += bool(frame.is_corrupt)
         width, height = self._size  # some files change size midway
         with ffmpeg_errors(self._path):
             converted = self._reformatter.reformat(

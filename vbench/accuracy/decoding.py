@@ -19,7 +19,7 @@ from multiprocessing import reduction
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,16 +43,32 @@ class Decoded:
 
     Attributes:
         slot: Where its views lie; None if it cannot be read.
+        damage: Signs that a video which can be read is not whole.
     """
 
     slot: int | None
     num_frames: int | None
     decode_s: float
     error: str | None = None
+    damage: str | None = None
 
 
-def decode_views(root: Path, video: Video, protocol: Protocol) -> tuple[NDArray[Any], int]:
-    """The views of one video (V, T, H, W, 3), and its number of frames.
+class Views(NamedTuple):
+    """What a video gives a model.
+
+    Attributes:
+        pixels: (V, T, H, W, 3).
+        num_frames: Of the video.
+        damage: Signs that it is not whole.
+    """
+
+    pixels: NDArray[Any]
+    num_frames: int
+    damage: str | None
+
+
+def decode_views(root: Path, video: Video, protocol: Protocol) -> Views:
+    """The views of one video.
 
     Raises:
         DecodeError: It cannot be read.
@@ -65,11 +81,12 @@ def decode_views(root: Path, video: Video, protocol: Protocol) -> tuple[NDArray[
         stop_frame=video.stop_frame,
     ) as source:
         try:
-            return _sampled(source, protocol), source.num_frames
+            pixels = _sampled(source, protocol)
         except MiscountedError:
             if source.num_frames < 1:
                 raise
-            return _sampled(source, protocol), source.num_frames
+            pixels = _sampled(source, protocol)
+        return Views(pixels, source.num_frames, source.damage)
 
 
 def _sampled(source: Any, protocol: Protocol) -> NDArray[Any]:
@@ -125,7 +142,7 @@ def _serve(connection: Connection, memory: _Memory, root: Path, protocol: Protoc
 
 
 def _one_thread(protocol: Protocol) -> None:
-    if protocol.spatial.backend == "torch":
+    if protocol.spatial.needs_torch:
         import torch
 
         torch.set_num_threads(1)
@@ -136,13 +153,18 @@ def _decode_into(
 ) -> Decoded:
     start_s = time.perf_counter()
     try:
-        decoded, num_frames = decode_views(root, video, protocol)
-        place[...] = decoded
+        decoded = decode_views(root, video, protocol)
+        place[...] = decoded.pixels
     except (DecodeError, UsageError, OSError, MemoryError) as error:
         spent = time.perf_counter() - start_s
         message = str(error) or type(error).__name__
         return Decoded(slot=None, num_frames=None, decode_s=spent, error=message)
-    return Decoded(slot=slot, num_frames=num_frames, decode_s=time.perf_counter() - start_s)
+    return Decoded(
+        slot=slot,
+        num_frames=decoded.num_frames,
+        decode_s=time.perf_counter() - start_s,
+        damage=decoded.damage,
+    )
 
 
 @dataclass(slots=True)
@@ -180,7 +202,7 @@ class DecodingPool:
         self._timeout_s = timeout_s
         self._context = multiprocessing.get_context("forkserver")
         preload = ["vbench.accuracy.decoding", "av"]
-        preload += ["torch"] if protocol.spatial.backend == "torch" else []
+        preload += ["torch"] if protocol.spatial.needs_torch else []
         self._context.set_forkserver_preload(preload)
         self._workers = [self._started() for _ in range(num_workers)]
 

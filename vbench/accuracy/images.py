@@ -57,6 +57,7 @@ class ImageFolder:
     """Images as frames, in the order of the numbers in their names."""
 
     fps = None
+    damage = None
 
     def __init__(self, folder: Path, files: list[Path]) -> None:
         self._files = files

@@ -62,6 +62,11 @@ class Spatial(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
     @property
+    def needs_torch(self) -> bool:
+        """Whether frames are resized with PyTorch."""
+        return self.backend.startswith("torch")
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Of views as they leave `views`."""
         return np.dtype(np.float32 if self.backend == "torch" else np.uint8)
