@@ -17,7 +17,7 @@ from vbench.accuracy.metrics import Score
 from vbench.accuracy.types import ACTION, SCHEMA_VERSION, VideoRecord
 from vbench.core.evaluations import VideoCost
 
-NUM_NAMED: Final = 10  # failures that are named
+NUM_NAMED: Final = 1000  # failures, and damaged videos, that are named
 LEAST_VIDEOS: Final = 50  # for the check of the order of classes
 
 
@@ -53,6 +53,8 @@ class Summary(Struct, frozen=True, kw_only=True):
         num_failed: Videos that could not be read.
         num_fragile: Videos decided by less than rounding may change.
         failures: The first of them: key and reason.
+        num_damaged: Videos that were read and scored, but are not whole.
+        damaged: The first of them: key and signs.
         family: The model's architecture, as the zoo titles it.
         evaluated_at_utc: When the last video was evaluated, to a second.
         cost: Of a video; None where it was not to be measured.
@@ -73,6 +75,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     times: Times | None
     published: tuple[Published, ...]
     warnings: tuple[str, ...]
+    num_damaged: int = 0
+    damaged: tuple[tuple[str, str], ...] = ()
     family: str = ""
     evaluated_at_utc: str | None = None
     cost: VideoCost | None = None
@@ -88,6 +92,7 @@ def summarise(
     """Everything that a reader wants of an evaluation, in whatever order it was done."""
     records = sorted(records, key=lambda record: record.key)
     failed = [record for record in records if record.status != "ok"]
+    damaged = [(record.key, record.damage) for record in records if record.damage]
     is_subset = spec.subset != "all"
     found = metrics.scores(
         records,
@@ -110,7 +115,9 @@ def summarise(
         label_order=order,
         times=_times(records),
         published=tuple(_published(spec, found)),
-        warnings=tuple(_warnings(spec, failed, order)),
+        warnings=tuple(_warnings(spec, failed, len(damaged), order)),
+        num_damaged=len(damaged),
+        damaged=tuple(damaged[:NUM_NAMED]),
         family=_family(spec.model),
         evaluated_at_utc=evaluated_at_utc,
         cost=cost,
@@ -178,7 +185,9 @@ def _published(spec: EvalSpec, found: Sequence[Score]) -> list[Published]:
     ]
 
 
-def _warnings(spec: EvalSpec, failed: Sequence[VideoRecord], order: OrderCheck | None) -> list[str]:
+def _warnings(
+    spec: EvalSpec, failed: Sequence[VideoRecord], num_damaged: int, order: OrderCheck | None
+) -> list[str]:
     found = []
     if not spec.protocol.is_preset:
         found.append("custom protocol: not comparable with published numbers")
@@ -188,6 +197,8 @@ def _warnings(spec: EvalSpec, failed: Sequence[VideoRecord], order: OrderCheck |
         found.append(f"{spec.num_absent} videos of the subset are not in this copy")
     if failed:
         found.append(f"{len(failed)} videos could not be read; see failures")
+    if num_damaged:
+        found.append(f"{num_damaged} videos were read and scored but are damaged; see damaged")
     lacking = sum(places.count(NO_OUTPUT) for places in spec.columns.values())
     if lacking:
         found.append(f"{lacking} classes have no output of the model: their videos are errors")

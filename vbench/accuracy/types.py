@@ -40,6 +40,7 @@ class VideoRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         slices: Named parts of the dataset that the video belongs to.
         target: True value, for a regression task; `value` is the model's.
         num_frames: Decodable frames.
+        damage: Signs that a video which was read is not whole.
         decode_s: Reading, resizing and cropping, in a worker process.
         wait_s: The model's process had nothing to do but wait for this video.
         model_s: Forward passes, this video's share of its batch.
@@ -55,6 +56,7 @@ class VideoRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     target: float | None = None
     value: float | None = None
     num_frames: int | None = None
+    damage: str | None = None
     decode_s: float | None = None
     wait_s: float | None = None
     model_s: float | None = None

@@ -202,6 +202,7 @@ class Scorer:
             "slices": video.slices,
             "target": video.target,
             "num_frames": decoded.num_frames,
+            "damage": decoded.damage,
             "decode_s": decoded.decode_s,
             "wait_s": result.wait_s,
         }

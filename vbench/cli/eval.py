@@ -1,7 +1,8 @@
 """`vbench eval`: the accuracy of a model under its own protocol, and how sure it is."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from vbench.accuracy.evaluate import Evaluation
     from vbench.accuracy.planning import Plan
     from vbench.accuracy.summary import Summary
+
+NUM_SHOWN: Final = 10  # failures on the screen
 
 
 def eval_(
@@ -293,11 +296,18 @@ def shown(value: float, unit: str) -> str:
     return units.scale_for(unit, [value]).with_unit(value)
 
 
+def _named(kind: str, videos: Sequence[tuple[str, str]]) -> list[str]:
+    """The first of these videos with their reasons, and where the others are."""
+    shown = [f"{kind}: {key}: {reason}" for key, reason in videos[:NUM_SHOWN]]
+    more = len(videos) - NUM_SHOWN
+    return [*shown, f"{kind}: {more} more in summary.json"] if more > 0 else shown
+
+
 def notes(summary: "Summary") -> list[str]:
     """What must be known with the numbers."""
     spec, times = summary.spec, summary.times
     found = [f"warning: {text}" for text in summary.warnings]
-    found += [f"unreadable: {key}: {reason}" for key, reason in summary.failures]
+    found += _named("unreadable", summary.failures) + _named("damaged", summary.damaged)
     found.append(
         f"list {spec.list_sha256[:12]} of {spec.num_listed}, subset {spec.subset} "
         f"{spec.subset_sha256[:12]}; near-ties: {summary.num_fragile}"
