@@ -24,13 +24,16 @@ from model_zoo.kernels import forms
 from model_zoo.kernels.bi_wkv import cpu
 from model_zoo.kernels.bi_wkv.operation_counts import (
     backward_multiply_adds,
+    exponentials,
     multiply_adds,
     vision_rwkv_flops,
 )
+from model_zoo.kernels.exponentials import register_exponentials
 
 __all__ = [
     "backward_multiply_adds",
     "bi_wkv",
+    "exponentials",
     "implementation",
     "multiply_adds",
     "vision_rwkv_flops",
@@ -139,6 +142,11 @@ def _count_backward(
     return 2 * backward_multiply_adds(v)
 
 
+def _count_exponentials(k: Sequence[int], *_: Any, **options: Any) -> int:
+    """Of the forward pass or, by the shape of the incoming gradient, of the backward pass."""
+    return exponentials(k)
+
+
 _LIBRARY.impl("bi_wkv", _chunked, "CPU")
 _LIBRARY.impl("bi_wkv_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("bi_wkv", _on_cuda, "CUDA")
@@ -151,3 +159,5 @@ torch.library.register_autograd(
 torch.library.register_autograd("model_zoo::bi_wkv_backward", _refuse, lib=_LIBRARY)
 register_flop_formula(torch.ops.model_zoo.bi_wkv)(_count)
 register_flop_formula(torch.ops.model_zoo.bi_wkv_backward)(_count_backward)
+register_exponentials(torch.ops.model_zoo.bi_wkv)(_count_exponentials)
+register_exponentials(torch.ops.model_zoo.bi_wkv_backward)(_count_exponentials)

@@ -25,6 +25,14 @@ def backward_multiply_adds(v: Sequence[int]) -> int:
     return 21 * math.prod(v)
 
 
+def exponentials(v: Sequence[int]) -> int:
+    """Exponentials of the keys, one an element: B T C; the backward pass takes them once more.
+
+    The decay is one number a channel, so that its powers come from multiplications.
+    """
+    return math.prod(v)
+
+
 def vision_rwkv_flops(v: Sequence[int]) -> int:
     """FLOPs as Vision-RWKV counts them: 29 B T C, added to totals in which a multiply-add is one.
 

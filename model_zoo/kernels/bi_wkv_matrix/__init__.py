@@ -23,12 +23,15 @@ from model_zoo.kernels import forms
 from model_zoo.kernels.bi_wkv_matrix import cpu
 from model_zoo.kernels.bi_wkv_matrix.operation_counts import (
     backward_multiply_adds,
+    exponentials,
     multiply_adds,
 )
+from model_zoo.kernels.exponentials import register_exponentials
 
 __all__ = [
     "backward_multiply_adds",
     "bi_wkv_matrix",
+    "exponentials",
     "implementation",
     "multiply_adds",
 ]
@@ -138,6 +141,11 @@ def _count_backward(grad: Sequence[int], *_: Any, **options: Any) -> int:
     return 2 * backward_multiply_adds(grad)
 
 
+def _count_exponentials(r: Sequence[int], *_: Any, **options: Any) -> int:
+    """Of the forward pass or, by the shape of the incoming gradient, of the backward pass."""
+    return exponentials(r)
+
+
 _LIBRARY.impl("bi_wkv_matrix", _chunked, "CPU")
 _LIBRARY.impl("bi_wkv_matrix_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("bi_wkv_matrix", _on_cuda, "CUDA")
@@ -150,3 +158,5 @@ torch.library.register_autograd(
 torch.library.register_autograd("model_zoo::bi_wkv_matrix_backward", _refuse, lib=_LIBRARY)
 register_flop_formula(torch.ops.model_zoo.bi_wkv_matrix)(_count)
 register_flop_formula(torch.ops.model_zoo.bi_wkv_matrix_backward)(_count_backward)
+register_exponentials(torch.ops.model_zoo.bi_wkv_matrix)(_count_exponentials)
+register_exponentials(torch.ops.model_zoo.bi_wkv_matrix_backward)(_count_exponentials)

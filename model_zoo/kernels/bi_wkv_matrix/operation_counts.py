@@ -18,6 +18,11 @@ def multiply_adds(v: Sequence[int]) -> int:
     return 7 * math.prod(v) * v[-1]
 
 
+def exponentials(v: Sequence[int]) -> int:
+    """None a token: the decay is one number a row of the state, keys are not exponentiated."""
+    return 0
+
+
 def backward_multiply_adds(v: Sequence[int]) -> int:
     """Multiply-adds of the gradients, states recomputed: 18 B N H D D.
 

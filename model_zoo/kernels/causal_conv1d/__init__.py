@@ -19,6 +19,7 @@ from model_zoo._errors import UnsupportedInputError
 from model_zoo.kernels import forms
 from model_zoo.kernels._llvm import instruction_set
 from model_zoo.kernels.causal_conv1d import cpu, native
+from model_zoo.kernels.exponentials import register_exponentials
 
 
 def causal_conv1d(
@@ -80,6 +81,15 @@ def multiply_adds(y: Sequence[int], num_taps: int) -> int:
         y: (G, B, L, E).
     """
     return math.prod(y) * num_taps
+
+
+def exponentials(y: Sequence[int]) -> int:
+    """Exponentials of the SiLU: G B L E; the backward pass takes them once more.
+
+    Args:
+        y: (G, B, L, E).
+    """
+    return math.prod(y)
 
 
 # The operator. A Library costs a few microseconds a call less than `torch.library.custom_op`.
@@ -174,6 +184,16 @@ def _count_backward(
     return 3 * _count(x, weight)
 
 
+def _count_exponentials(
+    x: Sequence[int], weight: Sequence[int], *_: Any, silu: bool, **options: Any
+) -> int:
+    return exponentials((weight[0], *x)) if silu else 0
+
+
+def _count_backward_exponentials(grad: Sequence[int], *_: Any, silu: bool, **options: Any) -> int:
+    return exponentials(grad) if silu else 0
+
+
 _LIBRARY.impl("causal_conv1d", _on_cpu, "CPU")
 _LIBRARY.impl("causal_conv1d_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("causal_conv1d", _on_cuda, "CUDA")
@@ -186,3 +206,5 @@ torch.library.register_autograd(
 torch.library.register_autograd("model_zoo::causal_conv1d_backward", _refuse, lib=_LIBRARY)
 register_flop_formula(torch.ops.model_zoo.causal_conv1d)(_count)
 register_flop_formula(torch.ops.model_zoo.causal_conv1d_backward)(_count_backward)
+register_exponentials(torch.ops.model_zoo.causal_conv1d)(_count_exponentials)
+register_exponentials(torch.ops.model_zoo.causal_conv1d_backward)(_count_backward_exponentials)

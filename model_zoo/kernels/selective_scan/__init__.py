@@ -21,10 +21,12 @@ from torch.utils.flop_counter import register_flop_formula
 from model_zoo._errors import UnsupportedInputError
 from model_zoo.kernels import forms
 from model_zoo.kernels._llvm import instruction_set
+from model_zoo.kernels.exponentials import register_exponentials
 from model_zoo.kernels.selective_scan import cpu, cpu_backward, native
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
 from model_zoo.kernels.selective_scan.operation_counts import (
     backward_multiply_adds,
+    exponentials,
     multiply_adds,
     videomamba_printed,
     vmamba_flops,
@@ -32,6 +34,7 @@ from model_zoo.kernels.selective_scan.operation_counts import (
 
 __all__ = [
     "backward_multiply_adds",
+    "exponentials",
     "implementation",
     "multiply_adds",
     "selective_scan",
@@ -255,6 +258,16 @@ def _count_backward(
     return 2 * backward_multiply_adds(u, A[-1], has_skip=D is not None, has_gate=z is not None)
 
 
+def _count_exponentials(
+    u: Sequence[int], delta: Sequence[int], A: Sequence[int], *_: Any, **options: Any
+) -> int:
+    return exponentials(u, A[-1])
+
+
+def _count_backward_exponentials(grad: Sequence[int], *operands: Any, **options: Any) -> int:
+    return _count_exponentials(*operands)
+
+
 _LIBRARY.impl("selective_scan", _on_cpu, "CPU")
 _LIBRARY.impl("selective_scan_backward", _chunked_backward, "CPU")
 _LIBRARY.impl("selective_scan", _on_cuda, "CUDA")
@@ -267,3 +280,5 @@ torch.library.register_autograd(
 torch.library.register_autograd("model_zoo::selective_scan_backward", _refuse, lib=_LIBRARY)
 register_flop_formula(torch.ops.model_zoo.selective_scan)(_count)
 register_flop_formula(torch.ops.model_zoo.selective_scan_backward)(_count_backward)
+register_exponentials(torch.ops.model_zoo.selective_scan)(_count_exponentials)
+register_exponentials(torch.ops.model_zoo.selective_scan_backward)(_count_backward_exponentials)

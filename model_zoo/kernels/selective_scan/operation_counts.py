@@ -33,6 +33,15 @@ def backward_multiply_adds(
     return math.prod(u) * ((10 + has_gate) * num_states + 2 * has_skip)
 
 
+def exponentials(u: Sequence[int], num_states: int) -> int:
+    """Exponentials of the decays, one a state: G B L E N.
+
+    The backward pass takes them once more: its adjoints decay as its recomputed states do. The
+    softplus and the gate take one each a channel, which is not counted.
+    """
+    return math.prod(u) * num_states
+
+
 def vmamba_flops(
     u: Sequence[int], num_states: int, *, has_skip: bool = True, has_gate: bool = True
 ) -> int:

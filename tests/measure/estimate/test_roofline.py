@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vbench.measure.counting.formulas import formula_of
-from vbench.measure.estimate.roofline import NoPeakError, Roofline
+from vbench.measure.estimate.roofline import NoPeakError, Roofline, special_functions
 from vbench.measure.hardware import named
 
 aten = torch.ops.aten
@@ -58,6 +58,47 @@ def test_a_scan_is_bound_by_its_exponentials():
     )
     assert bound == "exponentials"
     assert seconds == pytest.approx(G * B * L * E * N / H100.special_functions_per_s)
+
+
+def operators_of_the_zoo():
+    from model_zoo.kernels import bi_wkv, bi_wkv_matrix, causal_conv1d, selective_scan  # noqa: F401
+
+    return torch.ops.model_zoo
+
+
+B, T, E, N, H, D, G = 3, 50, 24, 16, 4, 6, 2
+X, HEADS, DIRECTIONS = meta(B, T, E), meta(B, T, H, D), meta(G, B, T, E)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "options", "count"),
+    [
+        ("selective_scan", (DIRECTIONS, DIRECTIONS, meta(G, E, N)), {}, G * B * T * E * N),
+        (
+            "selective_scan_backward",
+            (X, DIRECTIONS, DIRECTIONS, meta(G, E, N)),
+            {},
+            G * B * T * E * N,
+        ),
+        ("causal_conv1d", (X, meta(G, E, 4)), {"silu": True}, G * B * T * E),
+        ("causal_conv1d", (X, meta(G, E, 4)), {"silu": False}, 0),
+        ("causal_conv1d_backward", (DIRECTIONS, X), {"silu": True}, G * B * T * E),
+        ("bi_wkv", (X, X, meta(E), meta(E)), {}, B * T * E),
+        ("bi_wkv_backward", (X, X, X, meta(E), meta(E)), {}, B * T * E),
+        ("bi_wkv_matrix", (HEADS, HEADS, HEADS, meta(H, D), meta(H, D)), {}, 0),
+        ("bi_wkv_matrix_backward", (HEADS,) * 4, {}, 0),
+    ],
+)
+def test_exponentials_are_those_that_the_operator_registered(name, args, options, count):
+    operator = getattr(operators_of_the_zoo(), name).default
+    assert special_functions(operator, args, options) == count
+
+
+def test_attention_takes_one_exponential_a_score():
+    q, k = meta(2, 3, 50, 8), meta(2, 3, 70, 8)
+    forward = aten._scaled_dot_product_flash_attention.default
+    assert special_functions(forward, (q, k, k), {}) == 2 * 3 * 50 * 70
+    assert special_functions(aten.mm.default, (q, k), {}) == 0
 
 
 def test_a_type_without_units_is_refused_not_guessed():

@@ -4,13 +4,16 @@ The three overlap, so the longest counts. Peaks are datasheet figures, a call co
 launch, so the sum over a model is a lower bound: no real program is faster.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 
+from model_zoo.kernels import exponentials
 from vbench.core.types import Precision
 from vbench.measure.hardware import Gpu
 
@@ -38,9 +41,18 @@ class Roofline:
     allow_tf32: bool
 
     def seconds(
-        self, operator: OpOverload, args: tuple[Any, ...], *, flops: int, moved_bytes: int
+        self,
+        operator: OpOverload,
+        args: tuple[Any, ...],
+        *,
+        flops: int,
+        moved_bytes: int,
+        options: Mapping[str, Any] = MappingProxyType({}),
     ) -> tuple[float, str]:
         """Least seconds of one call, and what bounds it.
+
+        Args:
+            options: Arguments by keyword.
 
         Raises:
             NoPeakError: The products are in a type that the GPU has no unit for.
@@ -49,8 +61,8 @@ class Roofline:
         if flops:
             unit, rate = self._flops_per_s(operator, args)
             bounds[unit] = flops / rate
-            exponentials = special_functions(operator, args)
-            bounds["exponentials"] = exponentials / self.gpu.special_functions_per_s
+            count = special_functions(operator, args, options)
+            bounds["exponentials"] = count / self.gpu.special_functions_per_s
         bound = max(bounds, key=bounds.__getitem__)
         return bounds[bound], bound
 
@@ -68,19 +80,18 @@ class Roofline:
         return ("vector units" if precision == "fp32" else "matrix units"), rate
 
 
-def special_functions(operator: OpOverload, args: tuple[Any, ...]) -> int:
-    """Exponentials of the operators that have more of them than memory traffic would show.
+def special_functions(
+    operator: OpOverload, args: tuple[Any, ...], options: Mapping[str, Any]
+) -> int:
+    """Exponentials of an operator, as far as bytes or products would not show them.
 
-    Attention takes one a score; the selective scan one a token, channel and state, and its backward
-    pass as many again to recompute the states.
+    The zoo's operators register their counts. Attention takes one a score.
     """
+    registered = exponentials.of_call(operator, args, options)
+    if registered is not None:
+        return registered
     name = operator._schema.name.partition("::")[2]
-    is_backward = name.endswith("_backward")
-    if name.startswith("selective_scan"):
-        named = dict(zip((a.name for a in operator._schema.arguments), args, strict=False))
-        steps = named["u"].numel() * named["A"].shape[-1]  # (G, B, L, E) and N states
-        return int(steps) * (2 if is_backward else 1)
     if name.startswith(_ATTENTION_PREFIX):
-        q, k = args[1:3] if is_backward else args[:2]
+        q, k = args[1:3] if name.endswith("_backward") else args[:2]
         return int(q.shape[:-1].numel() * k.shape[-2])
     return 0

@@ -76,7 +76,9 @@ class StepTracker(TorchDispatchMode):
         self.moved_bytes += moved
         self.num_kernels += 1
         try:
-            seconds, bound = self._roofline.seconds(func, args, flops=flops, moved_bytes=moved)
+            seconds, bound = self._roofline.seconds(
+                func, args, options=kwargs, flops=flops, moved_bytes=moved
+            )
         except NoPeakError as error:
             self.missing_peak = str(error)
             return
