@@ -166,8 +166,8 @@ def compare_sweeps(
         worst = found.regressions[0]
         what = getattr(worst, "metric", None) or getattr(worst, "after", "")
         raise RegressionError(
-            f"{second} is worse than {first} in {len(found.regressions)} of what is compared, "
-            f"first: {worst.case}: {what}"
+            f"{second} is worse than {first} in {len(found.regressions)} comparisons, the first: "
+            f"{worst.case}: {what}"
         )
 
 

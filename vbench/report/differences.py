@@ -36,7 +36,10 @@ def notes(pairs: Sequence[Pair]) -> Iterator[str]:
     yield from _environments(pairs)
     loads = [_highest_load(side) for side in zip(*pairs, strict=True)]
     if max(loads) > _BUSY:
-        yield f"busy machine: load average up to {loads[0]:.1f} before, {loads[1]:.1f} after"
+        yield (
+            f"busy machine: load average up to {loads[0]:.1f} before, {loads[1]:.1f} after; its "
+            "timings are not the code's alone"
+        )
     resized = [(b, a) for b, a in pairs if b.batch_that_ran != a.batch_that_ran]
     for before, after in resized:
         yield (
