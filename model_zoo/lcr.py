@@ -33,8 +33,9 @@ follows weak edges for a fixed number of steps, so that no loop depends on the d
 Shapes: B clips, T frames, H x W patches, P = H W of them, N tokens, D channels, F = B T frames.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,7 @@ from torch import Tensor, nn
 from model_zoo._errors import UnsupportedInputError
 from model_zoo._registry import Family, Options, register_model
 from model_zoo.kernels.bi_wkv_matrix import bi_wkv_matrix
+from model_zoo.layers.canny import edge_maps
 from model_zoo.layers.checks import patch_grid
 from model_zoo.layers.rwkv import ChannelMix, depth_ratio, mix, own_share, q_shift
 
@@ -79,104 +81,21 @@ class LCRConfig:
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
 
 
-# Of OpenCV, modules/imgproc/src/canny.cpp: tan(22.5 degrees) in units of 2 ** -15
-TAN_SHIFT: Final = 15
-TAN_22: Final = 13573
-
-
-def edge_maps(rgb: Tensor, *, hysteresis_steps: int) -> Tensor:
-    """Mark edges as OpenCV's Canny with Otsu's threshold: (F, 3, H, W) in 0..255 -> bool (F, H, W).
-
-    All arithmetic is of integers or exact, hence the same on every device. Only `hysteresis_steps`
-    differs from OpenCV, which follows weak edges to their end.
-    """
-    grey = grey_levels(rgb)
-    high = otsu_threshold(grey)[:, None, None]
-    across, down = sobel(grey)
-    magnitude = across.abs() + down.abs()
-    weak = _is_peak(across, down, magnitude) & (magnitude > (high >> 1))
-    edges = weak & (magnitude > high)
-    for _ in range(hysteresis_steps):
-        edges = _dilated(edges) & weak
-    return edges
-
-
-def grey_levels(rgb: Tensor) -> Tensor:
-    """Luma rounded to 0..255: (F, 3, H, W) -> int32 (F, H, W)."""
-    red, green, blue = rgb.clamp(0, 255).round().to(torch.int32).unbind(1)
-    thousandths = 299 * red + 587 * green + 114 * blue + 500
-    return torch.div(thousandths, 1000, rounding_mode="floor")
-
-
-def otsu_threshold(grey: Tensor) -> Tensor:
-    """The lowest level that parts each frame best (Otsu, 1979): (F, H, W) -> int32 (F,)."""
-    levels = grey.flatten(1).long()  # (F, H * W)
-    histogram = torch.zeros(grey.shape[0], 256, dtype=torch.float64, device=grey.device)
-    histogram.scatter_add_(1, levels, histogram.new_ones(()).expand(levels.shape))
-    level = torch.arange(256, device=grey.device)
-    num_below = histogram.cumsum(1)
-    sum_below = (histogram * level).cumsum(1)
-    num_pixels = levels.shape[1]
-    difference = num_pixels * sum_below - num_below * sum_below[:, -1:]
-    spread = difference.square() / (num_below * (num_pixels - num_below)).clamp(min=1)
-    best = spread.amax(dim=1, keepdim=True)
-    return torch.where(spread == best, level, 255).amin(dim=1).to(torch.int32)
-
-
-def sobel(grey: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives along width and height, borders repeated: each int32 (F, H, W)."""
-    x = torch.cat((grey[:, :1], grey, grey[:, -1:]), dim=1)
-    x = torch.cat((x[..., :1], x, x[..., -1:]), dim=2)  # (F, H + 2, W + 2)
-    along_height = x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:]
-    along_width = x[..., :-2] + 2 * x[..., 1:-1] + x[..., 2:]
-    return along_height[..., 2:] - along_height[..., :-2], along_width[:, 2:] - along_width[:, :-2]
-
-
-def _is_peak(across: Tensor, down: Tensor, magnitude: Tensor) -> Tensor:
-    """Whether no neighbour along the gradient, in steps of 45 degrees, is stronger.
-
-    Of equal neighbours the first counts, as in OpenCV; there is nothing outside of a frame.
-    """
-    height, width = magnitude.shape[1:]
-    padded = F.pad(magnitude, (1, 1, 1, 1))
-
-    def neighbour(row: int, column: int) -> Tensor:
-        return padded[:, 1 + row : 1 + row + height, 1 + column : 1 + column + width]
-
-    x, y = across.abs(), down.abs() << TAN_SHIFT
-    is_across = y < x * TAN_22
-    is_down = y > x * TAN_22 + (x << (TAN_SHIFT + 1))
-    falls = (across < 0) == (down < 0)
-    before = torch.where(falls, neighbour(-1, -1), neighbour(-1, 1))
-    after = torch.where(falls, neighbour(1, 1), neighbour(1, -1))
-    peak_across = (magnitude > neighbour(0, -1)) & (magnitude >= neighbour(0, 1))
-    peak_down = (magnitude > neighbour(-1, 0)) & (magnitude >= neighbour(1, 0))
-    peak_diagonal = (magnitude > before) & (magnitude > after)
-    return torch.where(is_across, peak_across, torch.where(is_down, peak_down, peak_diagonal))
-
-
-def _dilated(mask: Tensor) -> Tensor:
-    """Every pixel with one of `mask` among its eight neighbours or itself."""
-    wide = F.pad(mask, (1, 1))
-    rows = wide[..., :-2] | wide[..., 1:-1] | wide[..., 2:]
-    tall = F.pad(rows, (0, 0, 1, 1))
-    return tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:]
-
-
 @dataclass(frozen=True, slots=True)
 class Places:
     """Where the tokens of a batch stand on the grid; the class token, which stands last, nowhere.
 
     Attributes:
         kept: (B, N - 1), places of the patch tokens among all P; None if all are there.
-        neighbours: Which token each channel comes from by the shift, counted from 1, 0 being none:
-            (B or 1, N, D).
+        source: Which token each channel comes from by the shift: (B or 1, N, D).
+        is_there: Whether there is one; else the shift brings zero.
         cos: Of the rotary angles: (B or 1, N, 1, channels of a head).
         sin: The same, negative for the first channel of each pair.
     """
 
     kept: Tensor | None
-    neighbours: Tensor
+    source: Tensor
+    is_there: Tensor
     cos: Tensor
     sin: Tensor
 
@@ -197,12 +116,16 @@ class Places:
         shifted = q_shift(per_channel, grid, num_groups=num_heads)  # (B or 1, P, D)
         index = present.unsqueeze(2).expand(-1, -1, config.dim)
         of_cls = rank[:, -1:, None].expand(-1, -1, config.dim)
-        neighbours = torch.cat((shifted.gather(1, index), of_cls), dim=1)
+        counted = torch.cat((shifted.gather(1, index), of_cls), dim=1)  # from 1, 0 is none
 
         angles = F.pad(_angles(present, grid[1], config.head_dim), (0, 0, 0, 1)).unsqueeze(2)
-        sign = torch.tensor((-1.0, 1.0), device=like.device).repeat(config.head_dim // 2)
+        sign = torch.arange(config.head_dim, device=like.device) % 2 * 2 - 1
         return cls(
-            kept, neighbours, angles.cos().to(like.dtype), (angles.sin() * sign).to(like.dtype)
+            kept,
+            (counted - 1).clamp(min=0),
+            (counted > 0).to(like.dtype),
+            angles.cos().to(like.dtype),
+            (angles.sin() * sign).to(like.dtype),
         )
 
     def repeated(self, num_frames: int) -> "Places":
@@ -212,7 +135,7 @@ class Places:
         return Places(
             *(
                 x.repeat_interleave(num_frames, dim=0)
-                for x in (self.kept, self.neighbours, self.cos, self.sin)
+                for x in (self.kept, self.source, self.is_there, self.cos, self.sin)
             )
         )
 
@@ -225,14 +148,17 @@ class Places:
 
     def shift(self, tokens: Tensor) -> Tensor:
         """Bring the neighbours' channels, zero where one is missing: (B, N, D) -> (B, N, D)."""
-        nothing = tokens.new_zeros(()).expand(tokens.shape[0], 1, tokens.shape[2])
-        index = self.neighbours.expand(tokens.shape[0], -1, -1)
-        return torch.cat((nothing, tokens), dim=1).gather(1, index)
+        return tokens.gather(1, self.source.expand(tokens.shape[0], -1, -1)) * self.is_there
 
     def rotate(self, x: Tensor) -> Tensor:
         """Turn neighbouring pairs of channels by the token's angles: (B, N, heads, head_dim)."""
-        swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        return torch.addcmul(x * self.cos, swapped, self.sin)
+        return rotated(x, self.cos, self.sin)
+
+
+def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn neighbouring pairs of channels; see `Places`."""
+    swapped = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    return torch.addcmul(x * cos, swapped, sin)
 
 
 def _angles(places: Tensor, num_columns: int, head_dim: int) -> Tensor:
@@ -287,32 +213,65 @@ class CrossMix(nn.Module):
         v = self.value(mix(edges, neighbours, self.spatial_mix_v))
         return places.rotate(self._heads(k)), self._heads(v)
 
-    def forward(
-        self, x: Tensor, shifted_x: Tensor, memory: Tensor, k: Tensor, v: Tensor, places: Places
-    ) -> Tensor:
-        """Read the edges of one frame: tokens and hidden state (B, N, D) -> (B, N, D).
+    def readers(self, tokens: Tensor, shifted: Tensor) -> Tensor:
+        """The frames' part of what receptance and gate are projected from: (2, B, T, N, D).
 
         Args:
-            shifted_x: What the shift brings of `x`. The shift leaves channels in their place, so
-                that it may come before the lerp with the memory.
+            tokens: (B, T, N, D), and what the shift brings of them.
         """
-        shifted_memory = places.shift(memory)
-        r, g = (
-            project(
-                mix(mix(x, memory, of_x), mix(shifted_x, shifted_memory, of_x), own)
-            )  # the token against its neighbours, each the frame's part and the memory's
-            for project, of_x, own in (
-                (self.receptance, self.time_mix_r, self.spatial_mix_r),
-                (self.gate, self.time_mix_g, self.spatial_mix_g),
-            )
-        )
-        rate = -self.time_decay.exp()
-        read = bi_wkv_matrix(places.rotate(self._heads(r)), k, v, rate, self.time_first)
-        normed = self.ln_x(read.flatten(2).flatten(0, 1)).view_as(x)
+        own, of_frame = self._shares(tokens)
+        return torch.lerp(shifted.unsqueeze(0), tokens.unsqueeze(0), own) * of_frame
+
+    def memory_shares(self, places: Places, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the memory's own token (2, 1, 1, D) and of its neighbours (2, B or 1, N, D)."""
+        own, of_frame = (share.squeeze(1) for share in self._shares(like))
+        own, neighbours = own * (1 - of_frame), (1 - own) * (1 - of_frame)
+        return own, neighbours * places.is_there
+
+    def _shares(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a token against its neighbours and of the frame against the memory: (2, 1, 1, 1, D).
+
+        The shift leaves channels in their place, so that the two lerps may change places.
+        """
+        own = torch.stack((self.spatial_mix_r, self.spatial_mix_g))
+        of_frame = torch.stack((self.time_mix_r, self.time_mix_g))
+        return own.unsqueeze(1).to(like.dtype), of_frame.unsqueeze(1).to(like.dtype)
+
+    def forward(self, mixed: Tensor, k: Tensor, v: Tensor, shared: "Shared") -> Tensor:
+        """Read the edges of one frame: mixed tokens (2, B, N, D) -> (B, N, D)."""
+        _, B, N, _ = mixed.shape
+        r, g = (mixed.flatten(1, 2) @ shared.readers).unflatten(1, (B, N)).unbind(0)
+        r = rotated(self._heads(r), shared.cos, shared.sin)
+        read = bi_wkv_matrix(r, k, v, shared.rate, self.time_first)
+        normed = self.ln_x(read.flatten(2).flatten(0, 1)).view_as(g)
         return self.output(F.silu(g) * normed)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))  # (B, N, heads, head_dim)
+
+
+class Shared(NamedTuple):
+    """What all frames of a unit share: made once, as it would be launched for each of them."""
+
+    source: Tensor  # (B, N, D), see `Places`
+    cos: Tensor
+    sin: Tensor
+    own: Tensor  # (2, 1, 1, D), for receptance and gate
+    neighbours: Tensor  # (2, B or 1, N, D)
+    readers: Tensor  # (2, D, D), the two projections
+    rate: Tensor  # (heads, head_dim)
+    own_of_channels: Tensor  # (2, 1, 1, D), for key and receptance of the channel mix
+    neighbours_of_channels: Tensor  # (2, B or 1, N, D)
+
+
+class Frame(NamedTuple):
+    """What one frame gives to a unit, none of which waits for the memory."""
+
+    token: Tensor  # (B, N, D)
+    readers: Tensor  # (2, B, N, D)
+    k: Tensor  # (B, N, heads, head_dim)
+    v: Tensor
+    gate: Tensor  # (B, N, D)
 
 
 class Unit(nn.Module):
@@ -330,7 +289,25 @@ class Unit(nn.Module):
         hidden_dim = int(config.hidden_rate * dim)
         self.ffn = ChannelMix(dim, hidden_dim, own_share=own_share(dim, layer, depth))
 
-    def forward(self, x: Tensor, edges: Tensor, places: Places) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, frame: Frame, hidden: Tensor, cell: Tensor, shared: Shared
+    ) -> tuple[Tensor, Tensor]:
+        """One frame's hidden and cell state from those of the one before: each (B, N, D)."""
+        memory = self.ln_h(hidden)
+        mixed = torch.addcmul(frame.readers, memory, shared.own)
+        mixed = torch.addcmul(mixed, memory.gather(1, shared.source), shared.neighbours)
+        a = frame.token + self.att(mixed, frame.k, frame.v, shared)
+        normed = self.ln2(a)
+        mixed = torch.addcmul(
+            normed * shared.own_of_channels,
+            normed.gather(1, shared.source),
+            shared.neighbours_of_channels,
+        )
+        a = a + self.ffn.of_mixed(*mixed.unbind(0))
+        cell = torch.addcmul(cell, frame.gate, torch.tanh(a) + cell)
+        return torch.tanh(cell) * torch.sigmoid(a), cell
+
+    def over_frames(self, x: Tensor, edges: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """Run over the frames: hidden states of all and the last cell state.
 
         Args:
@@ -340,24 +317,41 @@ class Unit(nn.Module):
         Returns:
             (B, T, N, D) and (B, N, D).
         """
-        B, T, N, D = x.shape
-        of_all = places.repeated(T)
-        normed = self.ln1(x)
-        # what does not wait for the memory is done for all frames at once
-        shifted = of_all.shift(normed.flatten(0, 1)).unflatten(0, (B, T))
-        keys, values = self.att.keys_values(self.ln_e(edges).flatten(0, 1), of_all)
-        keys, values = keys.unflatten(0, (B, T)), values.unflatten(0, (B, T))
-        gates = torch.sigmoid(edges) if self.edge_gate == "sigmoid" else edges
-        hidden = cell = x.new_zeros(B, N, D)
+        shared = self._shared(x, places)
+        hidden = cell = x.new_zeros(x[:, 0].shape)
         of_frames = []
-        frames = (z.unbind(1) for z in (x, normed, shifted, keys, values, gates))
-        for token, nx, shifted_nx, k, v, gate in zip(*frames, strict=True):
-            a = token + self.att(nx, shifted_nx, self.ln_h(hidden), k, v, places)
-            a = a + self.ffn(self.ln2(a), places.shift)
-            cell = torch.addcmul(cell, gate, torch.tanh(a) + cell)
-            hidden = torch.tanh(cell) * torch.sigmoid(a)
+        for frame in self._frames(x, edges, places.repeated(x.shape[1])):
+            hidden, cell = self(frame, hidden, cell, shared)
             of_frames.append(hidden)
         return torch.stack(of_frames, dim=1), cell
+
+    def _frames(self, x: Tensor, edges: Tensor, places: Places) -> Iterator[Frame]:
+        """What does not wait for the memory, made for all frames at once."""
+        per_frame = x.shape[:2]
+        normed = self.ln1(x)
+        shifted = places.shift(normed.flatten(0, 1)).unflatten(0, per_frame)
+        readers = self.att.readers(normed, shifted)
+        k, v = self.att.keys_values(self.ln_e(edges).flatten(0, 1), places)
+        k, v = k.unflatten(0, per_frame), v.unflatten(0, per_frame)
+        gates = torch.sigmoid(edges) if self.edge_gate == "sigmoid" else edges
+        by_frame = (x.unbind(1), readers.unbind(2), k.unbind(1), v.unbind(1), gates.unbind(1))
+        return map(Frame, *by_frame)
+
+    def _shared(self, x: Tensor, places: Places) -> Shared:
+        own, neighbours = self.att.memory_shares(places, x)
+        weights = (self.att.receptance.weight, self.att.gate.weight)
+        shares = torch.stack((self.ffn.spatial_mix_k, self.ffn.spatial_mix_r)).to(x.dtype)
+        return Shared(
+            source=places.source.expand(x.shape[0], -1, -1),
+            cos=places.cos,
+            sin=places.sin,
+            own=own,
+            neighbours=neighbours,
+            readers=torch.stack(weights).transpose(1, 2),
+            rate=-self.att.time_decay.exp(),
+            own_of_channels=shares,
+            neighbours_of_channels=(1 - shares) * places.is_there,
+        )
 
 
 class LCR(nn.Module):
@@ -412,17 +406,17 @@ class LCR(nn.Module):
         x, e = places.take(x), places.take(e)
         cell = x[:, -1]
         for layer in self.layers:
-            x, cell = layer(x, e, places)
+            assert isinstance(layer, Unit)
+            x, cell = layer.over_frames(x, e, places)
         state = torch.cat((x[:, -1, -1], cell[:, -1]), dim=1)  # (B, 2 D)
         return self.head(self.norm(state))
 
     def _edges(self, clips: Tensor) -> Tensor:
         """Edge maps of the clips as they were before they were normalised: (B, T, H, W)."""
         wide = clips.detach() if clips.dtype == torch.float64 else clips.detach().float()
-        channel = (-1, 1, 1, 1)
-        std = torch.tensor(self.config.std, device=clips.device, dtype=wide.dtype).view(channel)
-        mean = torch.tensor(self.config.mean, device=clips.device, dtype=wide.dtype).view(channel)
-        rgb = (255 * (wide * std + mean)).transpose(1, 2)  # (B, T, 3, H, W)
+        # numbers of Python: a tensor made of them would wait for the device, which no graph takes
+        scales = zip(wide.unbind(1), self.config.std, self.config.mean, strict=True)
+        rgb = torch.stack([255 * (x * std + mean) for x, std, mean in scales], dim=2)
         maps = edge_maps(rgb.flatten(0, 1), hysteresis_steps=self.config.hysteresis_steps)
         return maps.unflatten(0, rgb.shape[:2]).to(clips.dtype)
 
@@ -444,3 +438,14 @@ def lcr_jester(options: Options) -> LCR:
 def lcr_kinetics(options: Options) -> LCR:
     """LCR for Kinetics: 12 units of width 192 and hidden width 768, those of VRWKV-T."""
     return LCR(LCRConfig(depth=12, hidden_rate=4.0), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def lcr_nano(options: Options) -> LCR:
+    """For the motion benchmark: 3 units of width 64, patches of 8 px, no places dropped."""
+    return LCR(LCRConfig(dim=64, head_dim=32, depth=3, patch_px=8, mask_ratio=0.0), options)

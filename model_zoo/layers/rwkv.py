@@ -59,9 +59,14 @@ class ChannelMix(nn.Module):
     def forward(self, x: Tensor, shift: Callable[[Tensor], Tensor]) -> Tensor:
         """Mix: (B, N, D) -> (B, N, D), neighbours being what `shift` brings."""
         neighbours = shift(x)
-        hidden = F.relu(self.key(mix(x, neighbours, self.spatial_mix_k))).square()
-        gate = torch.sigmoid(self.receptance(mix(x, neighbours, self.spatial_mix_r)))
-        return gate * self.value(hidden)
+        return self.of_mixed(
+            mix(x, neighbours, self.spatial_mix_k), mix(x, neighbours, self.spatial_mix_r)
+        )
+
+    def of_mixed(self, for_key: Tensor, for_receptance: Tensor) -> Tensor:
+        """The same from tokens that are weighed against their neighbours: each (B, N, D)."""
+        hidden = F.relu(self.key(for_key)).square()
+        return torch.sigmoid(self.receptance(for_receptance)) * self.value(hidden)
 
 
 def own_share(dim: int, layer: int, depth: int, *, power: float = 1.0) -> Tensor:

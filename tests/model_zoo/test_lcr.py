@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from model_zoo import UnsupportedInputError, create_model, model_entry
 from model_zoo._registry import options_for
-from model_zoo.lcr import LCR, LCRConfig, edge_maps, grey_levels, otsu_threshold, random_tubes
+from model_zoo.layers.canny import edge_maps, grey_levels, otsu_threshold
+from model_zoo.lcr import LCR, LCRConfig, random_tubes
 from model_zoo.weights import load_checkpoint
 from tests.detfill import clip, fill_model
 from tests.model_zoo.lcr_by_hand import ByHand
@@ -223,7 +224,7 @@ def hidden_states(model: LCR, clips: Tensor) -> Tensor:
     with torch.inference_mode():
         model(clips)
     hook.remove()
-    return caught[0]
+    return torch.stack(caught, dim=1)
 
 
 def test_a_frame_changes_no_state_before_it_and_every_token_from_it_on():
@@ -250,8 +251,10 @@ def test_colours_without_edges_reach_the_patches_but_no_logit():
 def test_gradients_reach_all_that_the_class_token_depends_on():
     model = built().train()
     model(picture(2, 3, 3, 64, 48)).square().sum().backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    # parts that cancel leave their rounding, at most 1e-15; all others are over 1
     without = {
-        name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
+        name for name, grad in gradients.items() if grad is None or not grad.abs().max() > 1e-12
     }
     # Keys and values are edges, and only the class token, which the shift leaves alone, is
     # classified: see the head of lcr.py.
