@@ -6,7 +6,7 @@ size. There, and only there, torch's own formulas cover attention too.
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,7 @@ from vbench.core.errors import VbenchError
 from vbench.measure.counting.conventions import vmamba_scan_flops
 from vbench.measure.counting.formulas import base_name, formula_of, has_no_macs, is_composite
 from vbench.measure.counting.remembering import RememberedResults
+from vbench.measure.counting.repeated_calls import RepeatedCalls
 
 _TORCH_NAMESPACES: Final = ("aten", "prim", "prims", "profiler")
 _CONVOLUTION: Final = "convolution"
@@ -94,6 +95,7 @@ def count_operations(model: nn.Module, step: Callable[[], object]) -> OperationC
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         stack.enter_context(counter.follow_modules())
+        stack.enter_context(RepeatedCalls(counter.total, counter.add).answered())
         stack.enter_context(counter)
         step()
     return OperationCount(
@@ -101,6 +103,10 @@ def count_operations(model: nn.Module, step: Callable[[], object]) -> OperationC
         not_counted=dict(counter.not_counted),
         vmamba_scan_flops=counter.vmamba_scan_flops,
     )
+
+
+class _NotCounted(NamedTuple):
+    operator: str
 
 
 class _Counter(TorchDispatchMode):
@@ -137,6 +143,23 @@ class _Counter(TorchDispatchMode):
         elif not has_no_macs(func) and func.namespace == "aten":
             self.not_counted[base_name(func)] += 1
         return out
+
+    def total(self) -> Counter[Hashable]:
+        """All that was counted so far."""
+        total: Counter[Hashable] = Counter(self.flops)
+        total.update({_NotCounted(name): times for name, times in self.not_counted.items()})
+        total["vmamba"] = self.vmamba_scan_flops
+        return total
+
+    def add(self, cost: Counter[Hashable]) -> None:
+        """Count a difference of two totals once more."""
+        for what, count in cost.items():
+            if isinstance(what, Site):
+                self.flops[what] += count
+            elif isinstance(what, _NotCounted):
+                self.not_counted[what.operator] += count
+            else:
+                self.vmamba_scan_flops += count
 
     @contextmanager
     def _inside(self, func: OpOverload) -> Iterator[None]:
