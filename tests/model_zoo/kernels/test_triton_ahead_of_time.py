@@ -24,7 +24,7 @@ from model_zoo.kernels.selective_scan.triton_launch import BLOCK_CHANNELS, num_w
 CUOBJDUMP = Path(nvidia.__file__).parent / "bin" / "cuobjdump"
 WIDE = {
     *("A", "D", "delta_bias", "checkpoints", "scratch", "weight", "bias", "partial", "grad_y"),
-    *("grad_A", "grad_B", "grad_C", "grad_D", "grad_z", "grad_bias"),
+    *("grad_A", "grad_B_and_C", "grad_D", "grad_z", "grad_bias"),
     *("ratio", "chunk_ratio", "own", "ends", "elapsed", "after", "decay", "out"),
     *("to_conv_weight", "to_conv_bias", "to_dt_bias", "to_rates", "to_D"),
     *("residual", "sample_scale", "total", "inverse_rms", "grad_total", "of_sum"),
@@ -47,7 +47,6 @@ UNALIGNED = {
     "num_rows",
     "rows_of_sample",
 }  # any integer; all else is a multiple of 16
-MAX_BACKWARD_STACK_BYTES = 64  # of 255 registers of 4 bytes; 32 are spilled on sm_80 in float32
 CONVOLUTION = {"REVERSED": 2, "NUM_TAPS": 4, "IS_FLOAT64": False, "BLOCK_L": 32, "BLOCK_E": 64}
 
 
@@ -69,6 +68,7 @@ def compiled(
     """The kernel for one GPU and type, as `triton.compile` gives it."""
     wide = "fp64" if constants.get("IS_FLOAT64") else "fp32"
     types = dict.fromkeys(WIDE, f"*{wide}") | dict.fromkeys(NARROW, f"*{narrow}")
+    constants = {name: value for name, value in constants.items() if name in kernel.arg_names}
     signature = {
         name: "constexpr" if name in constants else types.get(name, "i32")
         for name in kernel.arg_names
@@ -104,19 +104,27 @@ SCANS = {
     "scan_for_training": (scan.scan_kernel, 64, UNSPLIT | GATED_AFTER),
     "scan_to_ends": (scan.scan_kernel, 0, GATED_AFTER | {"y": None, "checkpoints": None}),
     "scan_from_ends": (scan.scan_kernel, 64, GATED_AFTER),
-    "scan_backward": (scan_backward.backward_kernel, 64, {}),
+    "adjoint_to_ends": (scan_backward.adjoint_kernel, 0, {}),
+    "backward": (scan_backward.backward_kernel, 64, UNSPLIT),
+    "backward_from_ends": (scan_backward.backward_kernel, 64, {}),
 }
 
 
-@pytest.mark.parametrize(
-    ("num_states", "narrow"),
-    [
-        (16, "bf16"),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((16, "fp32"), (1, "fp16"))),
-        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((33, "bf16"), (64, "fp32"))),
-    ],
-)
-@pytest.mark.parametrize("name", SCANS)
+# VideoMamba-Ti at batch 64 is 1536 warps, 12 of a multiprocessor of an H100, which has 64 K
+# registers and gives them out in eights.
+REGISTERS_OF_12_WARPS = 168
+LARGEST = ("scan_from_ends", "backward_from_ends")
+SPILL_CASES = [
+    *((name, 16, "bf16") for name in SCANS),
+    *(
+        pytest.param(name, *case, marks=pytest.mark.slow)
+        for name in LARGEST
+        for case in ((16, "fp32"), (16, "fp16"), (1, "fp16"), (33, "bf16"), (64, "fp32"))
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "num_states", "narrow"), SPILL_CASES)
 @pytest.mark.parametrize("capability", [80, 90])
 def test_scans_compile_without_spills(
     capability, name, num_states, narrow, tmp_path, record_property
@@ -124,12 +132,14 @@ def test_scans_compile_without_spills(
     kernel, checkpoint_steps, absent = SCANS[name]
     constants = scan_constants(num_states, checkpoint_steps, is_float64=False) | absent
     num_warps = num_warps_for(constants["BLOCK_N"], 4)
-    if name == "scan_backward":
+    if kernel is scan_backward.backward_kernel:
         num_warps = scan_backward.num_warps_for(num_warps)
     binary = compiled(kernel, constants, capability, narrow=narrow, num_warps=num_warps)
     registers, stack_bytes = registers_and_stack_bytes(binary, tmp_path)
     record_property("registers", registers)
-    assert stack_bytes <= (MAX_BACKWARD_STACK_BYTES if name == "scan_backward" else 0)
+    assert stack_bytes == 0
+    if capability == 90 and name in ("scan", "scan_for_training"):
+        assert registers <= REGISTERS_OF_12_WARPS
 
 
 @pytest.mark.parametrize("narrow", ["bf16", "fp32"])
@@ -149,11 +159,11 @@ def test_a_step_of_the_scan_is_as_many_exponentials_and_few_loads(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SCANS)
+@pytest.mark.parametrize("name", [*LARGEST, "adjoint_to_ends"])
 def test_scans_compile_in_float64(name):
     kernel, checkpoint_steps, absent = SCANS[name]
     constants = scan_constants(16, checkpoint_steps, is_float64=True) | absent
-    num_warps = num_warps_for(16, 8)
+    num_warps = scan_backward.num_warps_for(num_warps_for(16, 8))
     assert compiled(kernel, constants, 90, narrow="fp64", num_warps=num_warps).asm["cubin"]
 
 
