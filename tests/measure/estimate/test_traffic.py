@@ -21,6 +21,13 @@ def test_a_product_reads_both_operands_and_writes_the_result_once():
     assert moved(aten.mm.default, meta(3, 4), meta(4, 5)) == 4 * (12 + 20 + 15)
 
 
+def test_a_result_that_was_there_before_is_written_and_not_read():
+    a, b = meta(3, 4), meta(4, 5)
+    assert moved(aten.mm.out, a, b, out=meta(3, 5), is_new=False) == 4 * (12 + 20 + 15)
+    total = meta(3, 5)
+    assert moved(aten.addmm.out, total, a, b, out=total, is_new=False) == 4 * (12 + 20 + 2 * 15)
+
+
 def test_the_type_of_each_tensor_counts():
     x = meta(10, dtype=torch.bfloat16)
     assert moved(aten._to_copy.default, x, dtype=torch.float32) == 10 * 2 + 10 * 4

@@ -38,14 +38,14 @@ class Access:
 
     Attributes:
         written: Names of the arguments that it changes.
-        is_overwriting: Whether it does not read what it changes.
+        overwritten: Those of them that it does not read.
         is_gathering: Whether it reads only so much of its first argument as it puts out.
         is_uninitialised: Whether its output is memory as found.
     """
 
     names: tuple[str, ...]
     written: frozenset[str]
-    is_overwriting: bool
+    overwritten: frozenset[str]
     is_gathering: bool
     is_uninitialised: bool
 
@@ -55,14 +55,16 @@ def access_of(operator: OpOverload) -> Access:
     """Read the access off the operator's schema."""
     arguments = operator._schema.arguments
     base = operator._schema.name.partition("::")[2]
+    written = frozenset(
+        argument.name
+        for argument in arguments
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    results = frozenset(argument.name for argument in arguments if argument.is_out)
     return Access(
         names=tuple(argument.name for argument in arguments),
-        written=frozenset(
-            argument.name
-            for argument in arguments
-            if argument.alias_info is not None and argument.alias_info.is_write
-        ),
-        is_overwriting=base in _OVERWRITING,
+        written=written,
+        overwritten=written if base in _OVERWRITING else results,
         is_gathering=base in _GATHERING,
         is_uninitialised=base in _UNINITIALISED,
     )
@@ -87,7 +89,7 @@ def moved_bytes(
         written += nbytes if is_written else 0
         if access.is_gathering and position == 0:
             read += min(nbytes, written)
-        elif not (is_written and access.is_overwriting):
+        elif name not in access.overwritten:
             read += nbytes
     return read + written
 
