@@ -15,7 +15,7 @@ def test_a_quick_bench_writes_records_a_report_and_one_table(tmp_path):
     done = vbench(*arguments, "--report", report)
     assert done.returncode == 0, done.stderr
     head, *lines = done.stdout.splitlines()
-    assert head.split("\t")[:4] == ["kernel", "batch", "tokens", "form"]
+    assert head.split("\t")[:5] == ["kernel", "batch", "tokens", "threads", "form"]
     records = read(out)
     assert len(lines) == sum(len(record.contenders) for record in records)
     assert (report / "README.md").exists()
@@ -32,6 +32,8 @@ def test_a_quick_bench_writes_records_a_report_and_one_table(tmp_path):
         (("models",), 2, "nothing to time by that name: models"),
         (("kernels", "--kernel", "x"), 2, "unknown kernel: x"),
         (("kernels", "--threads", "100000"), 2, "not: 100000"),
+        (("kernels", "--threads", "1,0"), 2, "not: 0"),
+        (("kernels", "--threads", "1,two"), 2, "--threads wants whole numbers, not: 'two'"),
     ],
 )
 def test_a_wrong_request_ends_with_its_own_code_and_writes_nothing(

@@ -52,6 +52,13 @@ def test_a_slow_form_takes_part_in_every_fifth_round_without_the_untimed_call():
     assert fake.calls.count("slow") == 2 + 3  # the first, the one that tells, the samples
 
 
+def test_a_very_slow_form_takes_part_in_every_tenth_round():
+    fake = FakeForms(fast=0.01, slow=2.5)
+    _, slow = fake.interleave(21)
+    assert slow.rounds == (0, 10, 20)
+    assert fake.calls.count("slow") == 2 + 3
+
+
 def test_a_form_that_is_slow_only_because_it_compiles_is_not_spared():
     fake = FakeForms(jit=0.0)
     times = iter([3.0])
@@ -99,6 +106,7 @@ SMALL = {
     "causal_conv1d": {"batch": 2, "num_tokens": 7, "num_channels": 32},
     "attention": {"batch": 2, "num_tokens": 7, "num_heads": 2, "num_channels": 8},
     "bi_wkv": {"batch": 2, "num_tokens": 7, "num_channels": 16},
+    "bi_wkv_matrix": {"batch": 2, "num_tokens": 7, "num_heads": 2, "num_channels": 8},
 }
 
 
@@ -135,7 +143,7 @@ def test_a_run_yields_a_whole_record_a_point_that_reads_back(monkeypatch, tmp_pa
     monkeypatch.setitem(bench.KERNELS, "attention", tiny)
     points = bench.points(("attention",), quick=True)
     threads = torch.get_num_threads()
-    (record,) = bench.run(points, device="cpu", num_threads=1, quick=True)
+    (record,) = bench.run(points, device="cpu", quick=True)
     torch.set_num_threads(threads)
     assert record.clock == "cpu"
     assert record.environment.hostname is None
@@ -147,6 +155,28 @@ def test_a_run_yields_a_whole_record_a_point_that_reads_back(monkeypatch, tmp_pa
     with RunWriter(tmp_path) as writer:
         writer.append(record)
     assert read(tmp_path) == [record]
+
+
+def test_one_run_goes_through_the_points_on_each_number_of_threads(monkeypatch):
+    tiny = bench.KernelBench(
+        forms=bench.KERNELS["attention"].forms,
+        sizes=(SMALL["attention"],),
+        quick_sizes=(SMALL["attention"],),
+    )
+    monkeypatch.setitem(bench.KERNELS, "attention", tiny)
+    threads = torch.get_num_threads()
+    points = bench.points(("attention",), threads=(1, 2), quick=True)
+    records = list(bench.run(points, device="cpu", quick=True))
+    torch.set_num_threads(threads)
+    assert [(one.num_threads, one.clock) for one in records] == [(1, "cpu"), (2, "wall")]
+
+
+def test_the_points_asked_for_are_among_those_of_a_whole_run():
+    sizes = bench.KERNELS["selective_scan"].sizes
+    assert {(one["batch"], one["num_tokens"]) for one in sizes} >= {
+        *((1, 1569), (1, 12545)),
+        *((4, 1569), (4, 12545)),
+    }
 
 
 def test_the_clock_suits_what_runs():
@@ -163,7 +193,7 @@ def test_a_quick_run_has_fewer_points_and_an_unknown_kernel_is_refused():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_without_a_gpu_a_bench_on_one_is_unavailable():
     with pytest.raises(UnavailableError, match="no such device here: cuda"):
-        next(bench.run([], device="cuda", num_threads=1, quick=True))
+        next(bench.run([], device="cuda", quick=True))
 
 
 def test_records_of_something_else_are_not_taken_for_these(tmp_path):

@@ -16,7 +16,7 @@ def contender(name, role, seconds, *, every=1):
     )
 
 
-def record(num_tokens, *, load=0.1, name="native <b>"):
+def record(num_tokens, *, load=0.1, name="native <b>", num_threads=1):
     scale = num_tokens / 1000
     return KernelRecord(
         schema_version=BENCH_SCHEMA_VERSION,
@@ -24,8 +24,8 @@ def record(num_tokens, *, load=0.1, name="native <b>"):
         kernel="selective_scan",
         sizes={"batch": 1, "num_tokens": num_tokens},
         device="cpu",
-        num_threads=1,
-        clock="cpu",
+        num_threads=num_threads,
+        clock="cpu" if num_threads == 1 else "wall",
         contenders=(
             contender("reference loop", "reference", 1.2 * scale, every=5),
             contender("chunked", "ours", 0.2 * scale),
@@ -45,6 +45,19 @@ def test_a_sentence_a_kernel_says_what_the_best_form_gains_and_lacks():
         "selective scan, batch 1, 8000 tokens: native <b> takes 160 ms, 60 times faster than "
         "reference loop, 5 times its floor (traffic)"
     )
+
+
+def test_several_threads_have_sentences_of_their_own_and_no_panel():
+    records = [*RECORDS, record(8000, num_threads=2)]
+    one, two = kernels.sentences(records)
+    assert one.startswith("selective scan, batch 1, 8000 tokens: ")
+    assert two.startswith("selective scan, batch 1, 8000 tokens, 2 threads: ")
+    table = kernels.forms_table(records)
+    threads = [column.key for column in table.columns].index("threads")
+    assert [row[threads].value for row in table.rows] == [1] * 8 + [2] * 4
+    drawn = figures.render(PLOTS[kernels.PLOT], kernels.to_frame(records))
+    assert drawn.svg == figures.render(PLOTS[kernels.PLOT], kernels.to_frame(RECORDS)).svg
+    assert "times on 2 threads" in drawn.caption
 
 
 def test_the_table_holds_every_form_with_its_ratios():

@@ -25,7 +25,9 @@ def bench(
         list[str] | None,
         typer.Option("--kernel", metavar="NAME", help="Time only this; may be repeated."),
     ] = None,
-    threads: Annotated[int, typer.Option("--threads", metavar="N", min=1, help="CPU threads.")] = 1,
+    threads: Annotated[
+        str, typer.Option("--threads", metavar="N[,N...]", help="CPU threads; all points on each.")
+    ] = "1",
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer sizes, and 6 rounds instead of 30.")
     ] = False,
@@ -44,21 +46,24 @@ def bench(
 
     On one thread the clock is its CPU time, on several the wall's; on a GPU it is CUDA's events.
 
-    Example: vbench bench kernels --quick
+    Example: vbench bench kernels --threads 1,2
     """
     if what != WHAT:
         raise UsageError(f"nothing to time by that name: {what}", hint=f"known: {WHAT}")
     os.environ |= processes.worker_environment()  # before torch is loaded
     from vbench.measure import bench as benches
 
-    points = benches.points(tuple(kernel or ()), quick=quick)
+    counts = options.integers("--threads", threads)
     target = benches.chosen_device(device)
-    if target.startswith("cpu") and threads > benches.most_threads():
+    most = benches.most_threads() if target.startswith("cpu") else max(counts)
+    refused = [count for count in counts if not 1 <= count <= most]
+    if refused:
         raise UsageError(
-            f"this process may use {benches.most_threads()} CPUs, not: {threads}",
+            f"this process may use 1 to {benches.most_threads()} CPUs, not: {refused[0]}",
             hint="--threads takes no more than that",
         )
-    records = measure(points, target, threads, out, quick=quick)
+    points = benches.points(tuple(kernel or ()), threads=counts, quick=quick)
+    records = measure(points, target, out, quick=quick)
     if report is not None:
         from vbench.report import kernels
 
@@ -72,9 +77,7 @@ def bench(
     print_records(records)
 
 
-def measure(
-    points: "list[Point]", device: str, threads: int, out: Path, *, quick: bool
-) -> list[KernelRecord]:
+def measure(points: "list[Point]", device: str, out: Path, *, quick: bool) -> list[KernelRecord]:
     """Time all points under a progress bar; each is kept as soon as it is done."""
     from vbench.measure import bench as benches
 
@@ -86,7 +89,7 @@ def measure(
         console.progress(WHAT, total=len(points)) as step,
     ):
         (out / store.RECORDS_FILE).write_bytes(b"")
-        found = benches.run(points, device=device, num_threads=threads, quick=quick)
+        found = benches.run(points, device=device, quick=quick)
         for point, record in zip(points, found, strict=True):
             writer.append(record)
             records.append(record)
@@ -94,17 +97,17 @@ def measure(
     return records
 
 
-def command(kernel: list[str] | None, threads: int, out: Path, report: Path, quick: bool) -> str:
+def command(kernel: list[str] | None, threads: str, out: Path, report: Path, quick: bool) -> str:
     """What was asked, as a line for a shell."""
     words = ["vbench", "bench", WHAT]
     words += [word for name in kernel or [] for word in ("--kernel", name)]
-    words += ["--threads", str(threads), *(["--quick"] if quick else [])]
+    words += ["--threads", threads, *(["--quick"] if quick else [])]
     words += ["--out", str(out), "--report", str(report)]
     return shlex.join(words)
 
 
 COLUMNS = (
-    *("kernel", "batch", "tokens", "form", "role", "median", "samples"),
+    *("kernel", "batch", "tokens", "threads", "form", "role", "median", "samples"),
     *("x faster than reference", "x floor"),
 )
 
@@ -126,6 +129,7 @@ def cells(record: KernelRecord, one: Contender) -> tuple[object, ...]:
         record.kernel,
         record.sizes["batch"],
         record.sizes["num_tokens"],
+        record.num_threads,
         one.name,
         one.role,
         scale_for("s", [middle]).with_unit(middle),

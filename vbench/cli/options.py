@@ -148,8 +148,7 @@ def _words(value: str | None) -> list[str] | None:
 
 
 def _integers(option: str, value: str | None) -> list[int] | None:
-    words = _words(value)
-    return None if words is None else [_integer(option, word) for word in words]
+    return None if value is None else integers(option, value)
 
 
 def _sides(value: str | None) -> list[int | list[int]] | None:
@@ -163,6 +162,15 @@ def _sides(value: str | None) -> list[int | list[int]] | None:
             raise UsageError(f"--resolution wants PX or HEIGHTxWIDTH, not: {word}")
         sides.append(numbers if len(numbers) == 2 else numbers[0])
     return sides
+
+
+def integers(option: str, value: str) -> list[int]:
+    """A list of whole numbers with commas between them.
+
+    Raises:
+        UsageError: It is not one.
+    """
+    return [_integer(option, word) for word in value.split(",")]
 
 
 def _integer(option: str, word: str) -> int:

@@ -24,8 +24,8 @@ class Contender(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One form of a kernel.
 
     Attributes:
-        role: ``reference`` is the plain form that tests trust, ``ours`` the zoo's, ``peer``
-            another library's; a ``floor`` does only what no form can leave out, and a
+        role: ``reference`` is the plain or official form, ``ours`` the zoo's, ``peer`` another
+            library's or another plain one; a ``floor`` does only what no form can leave out, and a
             ``yardstick`` is a part of the work done by torch, which a good form may beat.
         rounds: Of `seconds`, the round each sample was taken in.
         first_call_s: Wall time of the first call: compilation and allocation.

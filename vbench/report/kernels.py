@@ -20,13 +20,13 @@ from vbench.report.tables import Cell, Table, from_headers, integer, text
 TITLE: Final = "Kernels beside their references and floors"
 PLOT: Final = "kernel_times"
 _HEADERS: Final = (
-    *("kernel", "batch", "tokens", "form", "role", "median (ms)", "samples"),
+    *("kernel", "batch", "tokens", "threads", "form", "role", "median (ms)", "samples"),
     *("times faster than reference", "times floor", "first call (ms)"),
 )
 _BUSY: Final = 0.5
 _CLOCKS: Final = {
-    "cpu": "CPU time of one thread",
-    "wall": "wall time",
+    "cpu": "CPU time on one thread",
+    "wall": "wall time on several",
     "cuda": "CUDA events",
 }
 
@@ -79,12 +79,13 @@ def to_frame(records: Iterable[KernelRecord]) -> pd.DataFrame:
 
 
 def sentences(records: Sequence[KernelRecord]) -> list[str]:
-    """A sentence a kernel: what the best of ours gains and lacks, at its largest size."""
-    largest: dict[str, KernelRecord] = {}
+    """What the best of ours gains and lacks at a kernel's largest size, by number of threads."""
+    largest: dict[tuple[str, int], KernelRecord] = {}
     for record in records:
-        kept = largest.get(record.kernel)
+        key = (record.kernel, record.num_threads)
+        kept = largest.get(key)
         if kept is None or _work(record) > _work(kept):
-            largest[record.kernel] = record
+            largest[key] = record
     return [sentence for record in largest.values() if (sentence := _sentence(record))]
 
 
@@ -105,7 +106,8 @@ def _sentence(record: KernelRecord) -> str | None:
 
 
 def _size(record: KernelRecord) -> str:
-    return f"batch {record.sizes['batch']}, {record.sizes['num_tokens']} tokens"
+    size = f"batch {record.sizes['batch']}, {record.sizes['num_tokens']} tokens"
+    return size if record.num_threads == 1 else f"{size}, {record.num_threads} threads"
 
 
 def _shown(one: Contender) -> str:
@@ -129,8 +131,8 @@ def _flags(records: Sequence[KernelRecord]) -> list[Flag]:
         flags.append(
             Flag(
                 topic="fewer samples",
-                text=f"slow forms took part in every fifth round: {min(counts)} samples, others "
-                f"{max(counts)}",
+                text="slow forms took part in every fifth or tenth round: "
+                f"{min(counts)} samples, others {max(counts)}",
             )
         )
     return flags
@@ -139,13 +141,12 @@ def _flags(records: Sequence[KernelRecord]) -> list[Flag]:
 def forms_table(records: Sequence[KernelRecord]) -> Table:
     """Every form at every size."""
     clocks = ", ".join(dict.fromkeys(_CLOCKS[record.clock] for record in records))
-    threads = ", ".join(dict.fromkeys(str(record.num_threads) for record in records))
     return from_headers(
         "forms",
         "Every form",
         _HEADERS,
         [_row(record, one) for record in records for one in record.contenders],
-        note=f"Clock: {clocks}; threads: {threads}. A ratio is the median of the rounds' own",
+        note=f"Clock: {clocks}. A ratio is the median of the rounds' own",
     )
 
 
@@ -155,6 +156,7 @@ def _row(record: KernelRecord, one: Contender) -> tuple[Cell, ...]:
         text(record.kernel),
         integer(record.sizes["batch"]),
         integer(record.sizes["num_tokens"]),
+        integer(record.num_threads),
         text(plain(one.name)),
         text(one.role),
         _number(1e3 * stats.median(one.seconds)),

@@ -4,7 +4,7 @@ This times in the process that calls it: forms are compared within a round, not 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -21,7 +21,8 @@ from vbench.measure.device import open_device
 
 NUM_ROUNDS: Final = 30
 QUICK_ROUNDS: Final = 6
-VIDEO_TOKENS: Final = (1569, 3137, 6273, 12545)  # 8, 16, 32 and 64 frames of 224 pixels
+VIDEO_TOKENS: Final = (1569, 3137, 12545)  # 8, 16 and 64 frames of 224 pixels
+ENDS: Final = (VIDEO_TOKENS[0], VIDEO_TOKENS[-1])
 
 Sizes = Mapping[str, int]
 MakeForms = Callable[[Sizes, torch.device], dict[str, Form]]
@@ -39,14 +40,15 @@ class KernelBench:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """One kernel at one size."""
+    """One kernel at one size, on so many threads."""
 
     kernel: str
     sizes: Sizes
+    num_threads: int
 
     def __str__(self) -> str:
         batch, tokens = self.sizes["batch"], self.sizes["num_tokens"]
-        return f"{self.kernel}, batch {batch}, {tokens} tokens"
+        return f"{self.kernel}, batch {batch}, {tokens} tokens, threads: {self.num_threads}"
 
 
 def _grid(batches: tuple[int, ...], tokens: tuple[int, ...], **others: int) -> tuple[Sizes, ...]:
@@ -56,29 +58,35 @@ def _grid(batches: tuple[int, ...], tokens: tuple[int, ...], **others: int) -> t
 KERNELS: Final[dict[str, KernelBench]] = {
     "selective_scan": KernelBench(
         forms=selective_scan.forms,
-        sizes=_grid((1, 4), VIDEO_TOKENS, num_channels=384, num_states=16),
+        sizes=_grid((1,), VIDEO_TOKENS, num_channels=384, num_states=16)
+        + _grid((4,), ENDS, num_channels=384, num_states=16),
         quick_sizes=_grid((1,), VIDEO_TOKENS, num_channels=384, num_states=16),
     ),
     "causal_conv1d": KernelBench(
         forms=other_kernels.conv_forms,
-        sizes=_grid((1, 4), VIDEO_TOKENS, num_channels=384),
+        sizes=_grid((1,), VIDEO_TOKENS, num_channels=384) + _grid((4,), ENDS, num_channels=384),
         quick_sizes=_grid((1,), VIDEO_TOKENS, num_channels=384),
     ),
     "attention": KernelBench(
         forms=other_kernels.attention_forms,
-        sizes=_grid((1,), VIDEO_TOKENS[:3], num_heads=3, num_channels=64),
-        quick_sizes=_grid((1,), VIDEO_TOKENS[:2], num_heads=3, num_channels=64),
+        sizes=_grid((1,), VIDEO_TOKENS[:2], num_heads=3, num_channels=64),
+        quick_sizes=_grid((1,), VIDEO_TOKENS[:1], num_heads=3, num_channels=64),
     ),
     "bi_wkv": KernelBench(
         forms=other_kernels.bi_wkv_forms,
-        sizes=_grid((1, 8), (196, 392), num_channels=192) + _grid((1,), (784,), num_channels=192),
-        quick_sizes=_grid((1,), (196, 392, 784), num_channels=192),
+        sizes=_grid((1, 8), (196,), num_channels=192) + _grid((1,), (784,), num_channels=192),
+        quick_sizes=_grid((1,), (196, 392), num_channels=192),
+    ),
+    "bi_wkv_matrix": KernelBench(
+        forms=other_kernels.bi_wkv_matrix_forms,
+        sizes=_grid((1, 4), (196, 1568), num_heads=6, num_channels=64),
+        quick_sizes=_grid((1,), (196, 1568), num_heads=6, num_channels=64),
     ),
 }
 
 
-def points(kernels: tuple[str, ...], *, quick: bool) -> list[Point]:
-    """What will be timed.
+def points(kernels: tuple[str, ...], *, threads: Sequence[int] = (1,), quick: bool) -> list[Point]:
+    """What will be timed, on each number of threads.
 
     Raises:
         UsageError: There is no such kernel.
@@ -87,15 +95,14 @@ def points(kernels: tuple[str, ...], *, quick: bool) -> list[Point]:
         if name not in KERNELS:
             raise UsageError(f"unknown kernel: {name}", hint=f"known: {', '.join(KERNELS)}")
     return [
-        Point(kernel=name, sizes=sizes)
+        Point(kernel=name, sizes=sizes, num_threads=num_threads)
+        for num_threads in threads
         for name in kernels or tuple(KERNELS)
         for sizes in (KERNELS[name].quick_sizes if quick else KERNELS[name].sizes)
     ]
 
 
-def run(
-    asked: list[Point], *, device: str, num_threads: int, quick: bool
-) -> Iterator[KernelRecord]:
+def run(asked: list[Point], *, device: str, quick: bool) -> Iterator[KernelRecord]:
     """Time every point and hand it over as it is done.
 
     Raises:
@@ -105,11 +112,11 @@ def run(
         raise UnavailableError(
             f"no such device here: {device}", hint="`vbench doctor` tells what can be measured"
         )
-    torch.set_num_threads(num_threads)
-    clock, timer = clock_of(device, num_threads)
     # These records are published; the machine's name is nobody's
     where = msgspec.structs.replace(environment.capture(device), hostname=None)
     for point in asked:
+        torch.set_num_threads(point.num_threads)
+        clock, timer = clock_of(device, point.num_threads)
         started_at = datetime.now(UTC).isoformat(timespec="seconds")
         with torch.inference_mode():
             forms = KERNELS[point.kernel].forms(point.sizes, torch.device(device))
@@ -122,7 +129,7 @@ def run(
             kernel=point.kernel,
             sizes=dict(point.sizes),
             device=device,
-            num_threads=num_threads,
+            num_threads=point.num_threads,
             clock=clock,
             contenders=contenders,
             environment=where,

@@ -1,8 +1,8 @@
 """Forms of one computation, timed in turns.
 
 A round times every form once, right after an untimed call of the same form; every other round goes
-backwards. What takes long takes part in every fifth round only and without the untimed call, so a
-sample says which round it was taken in.
+backwards. What takes long takes part in every fifth round only, or in every tenth, and without the
+untimed call, so a sample says which round it was taken in.
 """
 
 import time
@@ -15,6 +15,8 @@ from vbench.measure.device import Device
 
 SLOW_S: Final = 0.25
 SLOW_EVERY: Final = 5
+VERY_SLOW_S: Final = 2.0
+VERY_SLOW_EVERY: Final = 10
 
 Call = Callable[[], object]
 Timer = Callable[[Call], float]
@@ -68,12 +70,12 @@ def interleave(
     """
     time_first = first_timer or host_timer(time.perf_counter)
     first_s = {name: time_first(form.call) for name, form in forms.items()}
-    slow = {name for name, seconds in first_s.items() if _is_slow(forms[name], seconds, timer)}
+    every = {name: _every(forms[name], seconds, timer) for name, seconds in first_s.items()}
     samples: dict[str, dict[int, float]] = {name: {} for name in forms}
     for index in range(num_rounds):
-        names = [name for name in forms if name not in slow or index % SLOW_EVERY == 0]
+        names = [name for name in forms if index % every[name] == 0]
         for name in names if index % 2 == 0 else reversed(names):
-            if name not in slow:
+            if every[name] == 1:
                 forms[name].call()
             samples[name][index] = timer(forms[name].call)
     return tuple(
@@ -88,6 +90,9 @@ def interleave(
     )
 
 
-def _is_slow(form: Form, first_s: float, timer: Timer) -> bool:
-    """Whether it takes long once it is compiled."""
-    return first_s > SLOW_S and timer(form.call) > SLOW_S
+def _every(form: Form, first_s: float, timer: Timer) -> int:
+    """In which rounds it takes part, by the time that it takes once it is compiled."""
+    seconds = timer(form.call) if first_s > SLOW_S else first_s
+    if seconds > VERY_SLOW_S:
+        return VERY_SLOW_EVERY
+    return SLOW_EVERY if seconds > SLOW_S else 1

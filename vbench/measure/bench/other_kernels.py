@@ -1,7 +1,8 @@
 """The zoo's other kernels and their rivals.
 
 The floor of a kernel that is bound by memory reads and writes its operands once; that of attention
-does as many multiply-adds in one large matrix product.
+does as many multiply-adds in one large matrix product. The convolution's result is the largest of
+all: see `selective_scan` on memory that is new.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +11,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from model_zoo.kernels import bi_wkv, causal_conv1d
+from model_zoo.kernels import bi_wkv, bi_wkv_matrix, causal_conv1d
 from model_zoo.kernels.bi_wkv import cpu as bi_wkv_cpu
 from model_zoo.kernels.bi_wkv.reference import bi_wkv as bi_wkv_reference
+from model_zoo.kernels.bi_wkv_matrix import cpu as matrix_cpu
+from model_zoo.kernels.bi_wkv_matrix.reference import bi_wkv_matrix as matrix_reference
 from model_zoo.kernels.causal_conv1d import cpu as conv_cpu
 from model_zoo.kernels.causal_conv1d.reference import causal_conv1d as conv_reference
 from model_zoo.layers.attention import attend
@@ -43,6 +46,9 @@ def conv_forms(sizes: Mapping[str, int], device: torch.device) -> dict[str, Form
         "chunked": Form(role="ours", call=chunked),
         causal_conv1d.implementation(device): Form(role="ours", call=ours),
         "traffic": Form(role="floor", call=lambda: copies.copy_(x)),
+        "traffic to new memory": Form(
+            role="yardstick", call=lambda: torch.empty_like(copies).copy_(x)
+        ),
     }
 
 
@@ -53,13 +59,10 @@ def attention_forms(sizes: Mapping[str, int], device: torch.device) -> dict[str,
     heads, channels = sizes["num_heads"], sizes["num_channels"]
     q, k, v = (normal(batch, heads, length, channels) for _ in range(3))
     macs = 2 * batch * heads * length**2 * channels
-    left = normal(max(macs // MATMUL_SIDE**2, 1), MATMUL_SIDE)
-    right = normal(MATMUL_SIDE, MATMUL_SIDE)
-    result = torch.empty_like(left)
     return {
         "eager": Form(role="reference", call=lambda: attend(q, k, v, backend="eager")),
         "sdpa": Form(role="ours", call=lambda: attend(q, k, v, backend="sdpa")),
-        "matmul": Form(role="floor", call=lambda: torch.mm(left, right, out=result)),
+        "matmul": Form(role="floor", call=_matmul(macs, device)),
     }
 
 
@@ -78,6 +81,34 @@ def bi_wkv_forms(sizes: Mapping[str, int], device: torch.device) -> dict[str, Fo
         ),
         "traffic": Form(role="floor", call=lambda: torch.mul(k, v, out=result)),
     }
+
+
+def bi_wkv_matrix_forms(sizes: Mapping[str, int], device: torch.device) -> dict[str, Form]:
+    """The states of a block of RWKV-5 run from both ends; the reference goes token by token."""
+    normal = _drawing(device)
+    per_head = (sizes["num_heads"], sizes["num_channels"])
+    r, k, v = (normal(sizes["batch"], sizes["num_tokens"], *per_head) for _ in range(3))
+    operands = (r, k, v, -normal(*per_head).abs(), normal(*per_head))
+    result = torch.empty_like(v)
+    macs = bi_wkv_matrix.multiply_adds(v.shape)
+    return {
+        "token by token": Form(role="reference", call=lambda: matrix_reference(*operands)),
+        "chunked": Form(role="ours", call=lambda: matrix_cpu.forward(*operands)),
+        bi_wkv_matrix.implementation(device): Form(
+            role="ours", call=lambda: bi_wkv_matrix.bi_wkv_matrix(*operands)
+        ),
+        "traffic": Form(role="floor", call=lambda: torch.addcmul(r, k, v, out=result)),
+        "matmul": Form(role="yardstick", call=_matmul(macs, device)),
+    }
+
+
+def _matmul(num_multiply_adds: int, device: torch.device) -> Callable[[], Tensor]:
+    """One large product of about so many."""
+    normal = _drawing(device)
+    left = normal(max(num_multiply_adds // MATMUL_SIDE**2, 1), MATMUL_SIDE)
+    right = normal(MATMUL_SIDE, MATMUL_SIDE)
+    result = torch.empty_like(left)
+    return lambda: torch.mm(left, right, out=result)
 
 
 def _drawing(device: torch.device) -> Callable[..., Tensor]:

@@ -1,8 +1,10 @@
 """The selective scan and its rivals: one direction of a block of VideoMamba-Ti.
 
-The floor moves the bytes of one scan and computes next to nothing: u, delta and z are read, y is
-written. The yardstick takes as many exponentials with torch, a block that stays in cache at a time;
-a form that keeps its states in registers can beat it.
+The reference goes about it as official code does. The floor moves the bytes of one scan and
+computes next to nothing: u, delta and z are read, y is written. One yardstick does the same into
+memory that the system has to hand out first, which every form does that returns more than malloc
+keeps (32 MiB). The other takes as many exponentials with torch, a block that stays in cache at a
+time; a form that keeps its states in registers can beat it.
 
 Legend: B batch, L tokens, E channels, N states.
 """
@@ -23,16 +25,15 @@ from model_zoo.kernels.selective_scan.inputs import ScanInputs
 from vbench.measure.bench.interleave import Form
 
 BLOCK: Final = 2**16
-MAX_EXPANDED_BYTES: Final = 2**29  # of the official loop's decays; it holds three such arrays
 
 
 def forms(sizes: Mapping[str, int], device: torch.device) -> dict[str, Form]:
     """What is compared, by name."""
     inputs = operands(sizes, device)
-    found = {"reference loop": Form(role="reference", call=lambda: _reference(inputs))}
-    expanded = math.prod(inputs.u.shape) * inputs.num_states * inputs.u.element_size()
-    if expanded <= MAX_EXPANDED_BYTES:
-        found["official loop"] = Form(role="peer", call=lambda: official_loop(inputs))
+    found = {
+        "official loop": Form(role="reference", call=lambda: official_loop(inputs)),
+        "loop in steps": Form(role="peer", call=lambda: _loop_in_steps(inputs)),
+    }
     found["chunked"] = Form(role="ours", call=lambda: cpu.forward(inputs, checkpoint_steps=0))
     if device.type == "cpu":
         found |= {
@@ -50,8 +51,9 @@ def forms(sizes: Mapping[str, int], device: torch.device) -> dict[str, Form]:
     moved = [x.flatten(0, -3) for x in (inputs.u, inputs.delta, inputs.z) if x is not None]
     result = torch.empty_like(moved[0])
     found["traffic"] = Form(role="floor", call=lambda: torch.addcmul(*moved, out=result))
+    found["traffic to new memory"] = Form(role="yardstick", call=lambda: torch.addcmul(*moved))
     num_exps = math.prod(inputs.u.shape) * inputs.num_states
-    found["torch.exp"] = Form(role="yardstick", call=_exponentials(num_exps, device))
+    found["torch.exp2"] = Form(role="yardstick", call=_exponentials(num_exps, device))
     return found
 
 
@@ -88,7 +90,8 @@ def _options(inputs: ScanInputs) -> dict[str, Any]:
     }
 
 
-def _reference(inputs: ScanInputs) -> Tensor:
+def _loop_in_steps(inputs: ScanInputs) -> Tensor:
+    """What the tests trust: no more than a step is ever expanded."""
     terms = (inputs.u, inputs.delta, inputs.A, inputs.B, inputs.C)
     return reference.selective_scan(*terms, **_options(inputs))
 
@@ -101,7 +104,7 @@ def _ours(inputs: ScanInputs) -> Tensor:
 def official_loop(inputs: ScanInputs) -> Tensor:
     """As `selective_scan_ref` of state-spaces/mamba goes about it: (B, E, L), expanded first.
 
-    Its decays and increments of all tokens exist at once, which the reference loop avoids.
+    Its decays and increments of all tokens exist at once, 3.7 GB for four rows of 64 frames.
     """
     assert inputs.D is not None
     assert inputs.z is not None
@@ -145,8 +148,8 @@ def _exponentials(count: int, device: torch.device) -> Any:
 
     def call() -> None:
         for _ in range(whole):
-            torch.exp(block, out=result)
+            torch.exp2(block, out=result)
         if rest:
-            torch.exp(block[:rest], out=result[:rest])
+            torch.exp2(block[:rest], out=result[:rest])
 
     return call

@@ -30,6 +30,8 @@ _CLOCKS: Final = {
 )
 def kernel_times(frame: pd.DataFrame) -> Drawing:
     """Draw each kernel's forms over the number of tokens, a panel a kernel and batch."""
+    counts = sorted(set(frame["num_threads"]))
+    frame = frame[frame["num_threads"] == counts[0]]
     panels = list(frame.groupby(["kernel", "batch_size"], sort=False))[: canvas.MAX_PANELS]
     titles = [f"{kernel.replace('_', ' ')}, batch {batch}" for (kernel, batch), _ in panels]
     figure, all_axes = canvas.new_figure(titles, frame["form"], height_in=2.8)
@@ -38,13 +40,15 @@ def kernel_times(frame: pd.DataFrame) -> Drawing:
     first = frame.iloc[0]
     rest = frame.groupby(["kernel", "batch_size"]).ngroups - len(panels)
     more = f" {rest} more panels are in the table." if rest else ""
+    if len(counts) > 1:
+        more += f" So are times on {', '.join(map(str, counts[1:]))} threads."
     return Drawing(
         figure=figure,
         caption=(
             "Median time of one call. Solid: ours; dashed: the plain reference; dotted: another "
             "implementation; long dashes: the floor, which only moves the operands (attention: "
-            "only multiplies as much); dash and dot: as many exponentials by torch, which a form "
-            f"may beat. {first['place']}, {_threads(first['num_threads'])}, "
+            "only multiplies as much); dash and dot: a part of the work done by torch, which a "
+            f"form may beat. {first['place']}, {_threads(first['num_threads'])}, "
             f"{_CLOCKS[first['clock']]}.{more}"
         ),
     )
