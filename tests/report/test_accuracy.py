@@ -178,11 +178,17 @@ def test_the_baseline_is_a_dotted_line_and_named_in_the_key(tmp_path):
 
 
 def test_an_evaluation_without_a_cost_is_in_the_table_and_said_to_be_in_no_figure(tmp_path):
-    folders = [evaluation(tmp_path / "a", "known"), evaluation(tmp_path / "b", "free", cost=None)]
+    folders = [
+        evaluation(tmp_path / "a", "known"),
+        evaluation(tmp_path / "b", "free", cost=None),
+        evaluation(tmp_path / "c", "nothing", cost=cost(0.0)),
+    ]
     found = read_evaluations(folders)
-    assert len(accuracy_table(found).rows) == 2
+    assert len(accuracy_table(found).rows) == 3
     assert list(to_frame(found)["model"]) == ["known"]
-    assert any((flag.topic, "free" in flag.text) == ("no cost", True) for flag in flags(found))
+    raised = {flag.topic: flag.text for flag in flags(found)}
+    assert "free" in raised["no cost"]
+    assert "nothing" in raised["no cost"]
 
 
 def test_warnings_alike_are_said_once_and_other_videos_and_devices_are_told(tmp_path):

@@ -57,6 +57,12 @@ class Evaluation:
         cost, spec = self.summary.cost, self.summary.spec
         return plain((cost.device_name if cost else None) or spec.device)
 
+    @property
+    def macs(self) -> float | None:
+        """Multiply-accumulates of a video; None where they were not counted, or there are none."""
+        cost = self.summary.cost
+        return (cost.macs_per_video or None) if cost else None
+
     def main_scores(self) -> list[Score]:
         """The scores of the main table: clips as they are, all videos that could be read."""
         return [
@@ -161,8 +167,7 @@ def _distinct(points: Iterable[PublishedPoint]) -> list[PublishedPoint]:
 
 def _measured(found: Iterable[Evaluation]) -> Iterator[dict[str, object]]:
     for one in found:
-        cost = one.summary.cost
-        if cost is None or cost.macs_per_video is None:
+        if one.macs is None:
             continue
         scores = [score for score in one.main_scores() if score.metric != "mse"]
         has_heads = len({score.head for score in scores}) > 1
@@ -176,7 +181,7 @@ def _measured(found: Iterable[Evaluation]) -> Iterator[dict[str, object]]:
                 "kind": "measured",
                 "model": one.model,
                 "family": one.family,
-                "macs_per_video": cost.macs_per_video,
+                "macs_per_video": one.macs,
                 "accuracy": score.value,
                 "low": score.interval.low,
                 "high": score.interval.high,

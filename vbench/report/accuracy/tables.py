@@ -75,8 +75,8 @@ def ranked(pairs: Iterable[tuple[Evaluation, Score]]) -> list[tuple[Evaluation, 
     def place(pair: tuple[Evaluation, Score]) -> tuple[int, float, float]:
         one, score = pair
         worse = score.value if score.metric == "mse" else -score.value
-        macs = (one.summary.cost.macs_per_video if one.summary.cost else None) or math.inf
-        return places.index((one.dataset, score.head, score.metric)), worse, macs
+        place_of = places.index((one.dataset, score.head, score.metric))
+        return place_of, worse, one.macs or math.inf
 
     return sorted(listed, key=place)
 

@@ -42,11 +42,10 @@ def _reached(one: Evaluation, score: Score) -> str:
     said = f"{one.model} reaches {shown(score.metric, score.value)} {metric_name(score.metric)}"
     if len({other.head for other in one.main_scores()}) > 1:
         said += f" of the {plain(score.head)}"
-    macs = one.summary.cost.macs_per_video if one.summary.cost else None
-    if not macs:
+    if one.macs is None:
         return said
-    scale = scale_for("", [macs])
-    return f"{said} at {scale.number(macs)} {scale.unit}MACs a video"
+    scale = scale_for("", [one.macs])
+    return f"{said} at {scale.number(one.macs)} {scale.unit}MACs a video"
 
 
 def flags(found: Sequence[Evaluation]) -> list[Flag]:
@@ -91,10 +90,6 @@ def _of_costs(found: Sequence[Evaluation]) -> Iterator[Flag]:
             topic="several devices",
             text=f"times and energies are not comparable between them: {', '.join(devices)}",
         )
-    without = [
-        f"{one.model} on {one.dataset}"
-        for one in found
-        if one.summary.cost is None or one.summary.cost.macs_per_video is None
-    ]
+    without = [f"{one.model} on {one.dataset}" for one in found if one.macs is None]
     if without:
         yield Flag(topic="no cost", text=f"not in the figure: {', '.join(dict.fromkeys(without))}")
