@@ -254,6 +254,17 @@ def test_batches_found_automatically_are_compared_by_the_clip(tmp_path):
     assert any("the batch differs" in note and note.endswith("10; 20") for note in found.notes)
 
 
+def test_a_metric_that_one_side_lacks_is_said(tmp_path):
+    found = compared(
+        tmp_path,
+        [record(metrics={"macs": 1, "energy_j": [5.0] * 6})],
+        [record(metrics={"macs": 1, "latency_s": [0.1] * 6})],
+    )
+    assert verdicts(found) == {"macs": "equal"}
+    assert "only before: energy_j, of 1 case" in found.notes
+    assert "only after: latency_s, of 1 case" in found.notes
+
+
 def test_runs_without_a_common_case_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no case is in both"):
         compared(tmp_path, [record("a")], [record("b")])

@@ -1,5 +1,6 @@
 """What lies between two runs of the same cases beside their numbers, in words."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -32,7 +33,7 @@ _NOTED: Final = {
 
 
 def notes(pairs: Sequence[Pair]) -> Iterator[str]:
-    """Environments that differ, busy machines, other batches, lone processes."""
+    """Environments that differ, busy machines, other batches, lone processes, lone metrics."""
     yield from _environments(pairs)
     loads = [_highest_load(side) for side in zip(*pairs, strict=True)]
     if max(loads) > _BUSY:
@@ -46,6 +47,9 @@ def notes(pairs: Sequence[Pair]) -> Iterator[str]:
             f"compared by the clip, since the batch differs: {case_label(before)}: "
             f"{before.batch_that_ran}; {after.batch_that_ran}"
         )
+    for side, word in (((0, 1), "before"), ((1, 0), "after")):
+        for metric, count in _lone_metrics(pairs, *side).items():
+            yield f"only {word}: {plain(metric)}, of {count} case{'s' if count > 1 else ''}"
     if not any(before.case.repeat for before, _ in pairs):
         yield (
             "each point was measured in one process, so what moves between processes is not in the "
@@ -61,6 +65,16 @@ def _environments(pairs: Sequence[Pair]) -> Iterator[str]:
         )
         if here != there:
             yield f"{name} differs: {', '.join(here)}; {', '.join(there)}"
+
+
+def _lone_metrics(pairs: Iterable[Pair], here: int, there: int) -> Counter[str]:
+    """Metrics that finished cases have on one side alone."""
+    finished = (pair for pair in pairs if all(record.status == "ok" for record in pair))
+    names = [
+        [{taken.metric for taken in record.measurements if taken.values} for record in pair]
+        for pair in finished
+    ]
+    return Counter(metric for both in names for metric in sorted(both[here] - both[there]))
 
 
 def _highest_load(records: Iterable[Record]) -> float:
