@@ -79,7 +79,8 @@ KERNELS: Final[dict[str, KernelBench]] = {
     ),
     "bi_wkv_matrix": KernelBench(
         forms=other_kernels.bi_wkv_matrix_forms,
-        sizes=_grid((1, 4), (196, 1568), num_heads=6, num_channels=64),
+        sizes=_grid((1, 4), (196,), num_heads=6, num_channels=64)
+        + _grid((1,), (1568,), num_heads=6, num_channels=64),
         quick_sizes=_grid((1,), (196, 1568), num_heads=6, num_channels=64),
     ),
 }

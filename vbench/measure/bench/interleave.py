@@ -13,7 +13,7 @@ from typing import Final
 from vbench.core.bench import Contender, Role
 from vbench.measure.device import Device
 
-SLOW_S: Final = 0.25
+SLOW_S: Final = 0.125
 SLOW_EVERY: Final = 5
 VERY_SLOW_S: Final = 2.0
 VERY_SLOW_EVERY: Final = 10
