@@ -21,7 +21,7 @@ from model_zoo._registry import (
     list_models,
     model_entry,
 )
-from model_zoo._released import ReleasedCheckpoint, released_checkpoints
+from model_zoo._released import ReleasedCheckpoint, released_checkpoints, shipped_checkpoint
 
 if TYPE_CHECKING:
     from model_zoo.weights import LoadReport, load_checkpoint
@@ -44,6 +44,7 @@ __all__ = [
     "model_entry",
     "published",
     "released_checkpoints",
+    "shipped_checkpoint",
 ]
 
 

@@ -59,3 +59,16 @@ def hint_from_name(file: str) -> str | None:
                 f"{released.resolution_px} px) in {released.source}"
             )
     return None
+
+
+SHIPPED = Path(__file__).parent / "weights" / "nano"
+
+
+def shipped_checkpoint(name: str) -> Path | None:
+    """The trained weights of variant `name` that come with the package; None where there are none.
+
+    Beside each file lies one of the same name in JSON: the command and seed that made it, and its
+    accuracy.
+    """
+    path = SHIPPED / f"{name}.safetensors"
+    return path if path.is_file() else None

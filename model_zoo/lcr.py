@@ -44,6 +44,7 @@ from torch import Tensor, nn
 from model_zoo._errors import UnsupportedInputError
 from model_zoo._registry import Family, Options, register_model
 from model_zoo.kernels.bi_wkv_matrix import bi_wkv_matrix
+from model_zoo.kernels.edge_cell import edge_cell
 from model_zoo.layers.canny import edge_maps
 from model_zoo.layers.checks import patch_grid
 from model_zoo.layers.rwkv import ChannelMix, depth_ratio, mix, own_share, q_shift
@@ -296,16 +297,15 @@ class Unit(nn.Module):
         memory = self.ln_h(hidden)
         mixed = torch.addcmul(frame.readers, memory, shared.own)
         mixed = torch.addcmul(mixed, memory.gather(1, shared.source), shared.neighbours)
-        a = frame.token + self.att(mixed, frame.k, frame.v, shared)
-        normed = self.ln2(a)
+        attended = frame.token + self.att(mixed, frame.k, frame.v, shared)
+        normed = self.ln2(attended)
         mixed = torch.addcmul(
             normed * shared.own_of_channels,
             normed.gather(1, shared.source),
             shared.neighbours_of_channels,
         )
-        a = a + self.ffn.of_mixed(*mixed.unbind(0))
-        cell = torch.addcmul(cell, frame.gate, torch.tanh(a) + cell)
-        return torch.tanh(cell) * torch.sigmoid(a), cell
+        receptance, value = self.ffn.of_mixed(*mixed.unbind(0))
+        return edge_cell(attended, receptance, value, frame.gate, cell)
 
     def over_frames(self, x: Tensor, edges: Tensor, places: Places) -> tuple[Tensor, Tensor]:
         """Run over the frames: hidden states of all and the last cell state.

@@ -343,3 +343,17 @@ def mvitv2_base(options: Options) -> MViTv2:
     """24 blocks, 51.2 M parameters."""
     config = MViTv2Config(depth=24, widening=(2, 5, 21), drop_path_rate=0.3)
     return MViTv2(config, options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def mvitv2_nano(options: Options) -> MViTv2:
+    """For the motion benchmark: 4 blocks, 24 channels at first."""
+    config = MViTv2Config(
+        dim=24, depth=4, widening=(1, 3), kv_stride=4, drop_path_rate=0.0, dropout=0.0
+    )
+    return MViTv2(config, options)

@@ -29,9 +29,11 @@ class R2Plus1DConfig:
 
     Attributes:
         depths: Blocks of each stage.
+        width: Channels of the stem and the first stage; doubles from stage to stage.
     """
 
     depths: tuple[int, int, int, int] = (2, 2, 2, 2)
+    width: int = 64
 
 
 class R2Plus1D(nn.Module):
@@ -39,19 +41,21 @@ class R2Plus1D(nn.Module):
 
     def __init__(self, config: R2Plus1DConfig, options: Options) -> None:
         super().__init__()
+        C = config.width
+        split = C * 45 // 64  # 45 in the official stem of 64
         self.stem = nn.Sequential(
-            nn.Conv3d(3, 45, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
-            nn.BatchNorm3d(45),
+            nn.Conv3d(3, split, (1, 7, 7), stride=(1, 2, 2), padding=(0, 3, 3), bias=False),
+            nn.BatchNorm3d(split),
             nn.ReLU(inplace=True),
-            nn.Conv3d(45, 64, (3, 1, 1), padding=(1, 0, 0), bias=False),
-            nn.BatchNorm3d(64),
+            nn.Conv3d(split, C, (3, 1, 1), padding=(1, 0, 0), bias=False),
+            nn.BatchNorm3d(C),
             nn.ReLU(inplace=True),
         )
-        self.layer1 = _stage(64, 64, depth=config.depths[0], stride=1)
-        self.layer2 = _stage(64, 128, depth=config.depths[1], stride=2)
-        self.layer3 = _stage(128, 256, depth=config.depths[2], stride=2)
-        self.layer4 = _stage(256, 512, depth=config.depths[3], stride=2)
-        self.fc = nn.Linear(512, options.one_head())
+        self.layer1 = _stage(C, C, depth=config.depths[0], stride=1)
+        self.layer2 = _stage(C, 2 * C, depth=config.depths[1], stride=2)
+        self.layer3 = _stage(2 * C, 4 * C, depth=config.depths[2], stride=2)
+        self.layer4 = _stage(4 * C, 8 * C, depth=config.depths[3], stride=2)
+        self.fc = nn.Linear(8 * C, options.one_head())
         self.apply(_init)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -141,3 +145,14 @@ def _init(module: nn.Module) -> None:
 def r2plus1d_18(options: Options) -> R2Plus1D:
     """18 layers, 32 M parameters, 16 frames of 112 px."""
     return R2Plus1D(R2Plus1DConfig(), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def r2plus1d_nano(options: Options) -> R2Plus1D:
+    """For the motion benchmark: a block a stage, 12 channels at first."""
+    return R2Plus1D(R2Plus1DConfig(depths=(1, 1, 1, 1), width=12), options)

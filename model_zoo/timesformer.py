@@ -282,3 +282,15 @@ def timesformer_large_joint(options: Options) -> TimeSformer:
 def timesformer_large_space(options: Options) -> TimeSformer:
     """L with attention within each frame only, 96 x 224."""
     return TimeSformer(TimeSformerConfig(scheme="space"), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def timesformer_nano(options: Options) -> TimeSformer:
+    """For the motion benchmark: divided attention, 4 blocks of width 64, patches of 8 px."""
+    config = TimeSformerConfig(dim=64, depth=4, num_heads=2, patch_size_px=8, drop_path_rate=0.0)
+    return TimeSformer(config, options)

@@ -35,10 +35,14 @@ class TSMConfig:
     Attributes:
         shift_divisor: One in so many channels comes from the next frame, as many from the last.
         dropout: Of each frame's features before the classifier.
+        width: Channels of the image network's stem.
+        depths: Blocks of each of its stages.
     """
 
     shift_divisor: int = 8
     dropout: float = 0.5
+    width: int = 64
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
 
 
 class TSM(nn.Module):
@@ -48,12 +52,12 @@ class TSM(nn.Module):
         super().__init__()
         self.num_frames = options.num_frames
         self.dropout = config.dropout
-        self.base_model = ResNet50()
+        self.base_model = ResNet50(width=config.width, depths=config.depths)
         for block in self.base_model.blocks():
             block.conv1 = ShiftThen(
                 block.conv1, num_frames=options.num_frames, divisor=config.shift_divisor
             )
-        self.new_fc = nn.Linear(2048, options.one_head())
+        self.new_fc = nn.Linear(self.base_model.dim_features, options.one_head())
         nn.init.normal_(self.new_fc.weight, std=0.001)
         nn.init.zeros_(self.new_fc.bias)
 
@@ -65,7 +69,7 @@ class TSM(nn.Module):
                 f"this model shifts among {self.num_frames} frames, not {T}",
                 hint="build it with the num_frames of its clips; the weights fit any",
             )
-        x = self.base_model(clips.transpose(1, 2).flatten(0, 1))  # (B * T, 2048)
+        x = self.base_model(clips.transpose(1, 2).flatten(0, 1))  # (B * T, C)
         x = self.new_fc(F.dropout(x, self.dropout, training=self.training))
         return x.unflatten(0, (-1, T)).mean(dim=1)
 
@@ -110,3 +114,14 @@ def shifted(x: Tensor, num_channels: int) -> Tensor:
 def tsm_r50(options: Options) -> TSM:
     """ResNet-50, 24 M parameters, 8 frames spread over the video."""
     return TSM(TSMConfig(), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def tsm_nano(options: Options) -> TSM:
+    """For the motion benchmark: a block a stage, 12 channels at first."""
+    return TSM(TSMConfig(width=12, depths=(1, 1, 1, 1), dropout=0.0), options)

@@ -33,9 +33,13 @@ class TSNConfig:
 
     Attributes:
         dropout: Of each frame's features before the classifier.
+        width: Channels of the image network's stem.
+        depths: Blocks of each of its stages.
     """
 
     dropout: float = 0.5
+    width: int = 64
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
 
 
 class TSN(nn.Module):
@@ -44,15 +48,15 @@ class TSN(nn.Module):
     def __init__(self, config: TSNConfig, options: Options) -> None:
         super().__init__()
         self.dropout = config.dropout
-        self.base_model = ResNet50()
-        self.new_fc = nn.Linear(2048, options.one_head())
+        self.base_model = ResNet50(width=config.width, depths=config.depths)
+        self.new_fc = nn.Linear(self.base_model.dim_features, options.one_head())
         nn.init.normal_(self.new_fc.weight, std=0.001)
         nn.init.zeros_(self.new_fc.bias)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Classify: (B, 3, T, H, W) -> (B, K)."""
         T = clips.shape[2]
-        x = self.base_model(clips.transpose(1, 2).flatten(0, 1))  # (B * T, 2048)
+        x = self.base_model(clips.transpose(1, 2).flatten(0, 1))  # (B * T, C)
         x = self.new_fc(F.dropout(x, self.dropout, training=self.training))
         return x.unflatten(0, (-1, T)).mean(dim=1)
 
@@ -61,3 +65,14 @@ class TSN(nn.Module):
 def tsn_r50(options: Options) -> TSN:
     """ResNet-50, 24 M parameters, 8 frames spread over the video."""
     return TSN(TSNConfig(), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def tsn_nano(options: Options) -> TSN:
+    """For the motion benchmark, blind to the order of frames: tsm_nano without its shifts."""
+    return TSN(TSNConfig(width=12, depths=(1, 1, 1, 1), dropout=0.0), options)

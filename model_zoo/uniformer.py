@@ -218,3 +218,17 @@ def uniformer_small(options: Options) -> UniFormer:
 def uniformer_base(options: Options) -> UniFormer:
     """40 blocks, 49.8 M parameters."""
     return UniFormer(UniFormerConfig(depths=(5, 8, 20, 7), drop_path_rate=0.3), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def uniformer_nano(options: Options) -> UniFormer:
+    """For the motion benchmark: 4 blocks, 24 to 96 channels."""
+    config = UniFormerConfig(
+        dims=(24, 48, 64, 96), depths=(1, 1, 1, 1), head_dim=32, drop_path_rate=0.0
+    )
+    return UniFormer(config, options)

@@ -384,3 +384,22 @@ def video_swin_base(options: Options) -> VideoSwin:
         dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32), drop_path_rate=0.3
     )
     return VideoSwin(config, options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def video_swin_nano(options: Options) -> VideoSwin:
+    """For the motion benchmark: 6 blocks, 24 channels at first, windows of 4 x 4 x 4."""
+    config = VideoSwinConfig(
+        dim=24,
+        depths=(2, 2, 1, 1),
+        num_heads=(1, 2, 4, 8),
+        window=(4, 4, 4),
+        drop_path_rate=0.0,
+        dropout=0.0,
+    )
+    return VideoSwin(config, options)

@@ -62,3 +62,17 @@ def videomae_huge(options: Options) -> VideoMAE:
         head_dropout_rate=0.5,
     )
     return VideoMAE(config, options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def videomae_nano(options: Options) -> VideoMAE:
+    """For the motion benchmark: joint attention, 4 blocks of width 64, tubelets of 2 x 8 px."""
+    config = TubeletViTConfig(
+        dim=64, depth=4, num_heads=2, mlp_dim=256, patch_px=8, drop_path_rate=0.0
+    )
+    return VideoMAE(config, options)

@@ -99,3 +99,15 @@ def videomamba_small(options: Options) -> VideoMamba:
 def videomamba_middle(options: Options) -> VideoMamba:
     """VideoMamba-M: 32 blocks of width 576."""
     return VideoMamba(VideoMambaConfig(dim=576, depth=32), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def videomamba_nano(options: Options) -> VideoMamba:
+    """For the motion benchmark: 4 blocks of width 64, tubelets of 2 x 8 px."""
+    config = VideoMambaConfig(dim=64, depth=4, patch_px=8, tubelet_frames=2, drop_path_rate=0.0)
+    return VideoMamba(config, options)

@@ -261,3 +261,15 @@ def vivit_large_factorized(options: Options) -> FactorizedViViT:
     """ViViT-L/16x2 FE: 24 blocks over space, then 24 over time."""
     config = ViViTConfig(dim=1024, depth=24, temporal_depth=24, num_heads=16, mlp_dim=4096)
     return FactorizedViViT(config, options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def vivit_nano(options: Options) -> FactorizedViViT:
+    """For the motion benchmark: 3 blocks over space, 2 over time, width 64, 8 px."""
+    config = ViViTConfig(dim=64, depth=3, temporal_depth=2, num_heads=2, mlp_dim=256, patch_px=8)
+    return FactorizedViViT(config, options)

@@ -209,3 +209,17 @@ def x3d_m(options: Options) -> X3D:
 def x3d_l(options: Options) -> X3D:
     """Large: 6 M parameters, twice as deep, 16 frames of 312 px with a stride of 5."""
     return X3D(X3DConfig(depths=(5, 10, 25, 15), crop_px=312), options)
+
+
+@register_model(
+    family=FAMILY,
+    clip=(8, 32, 32),
+    num_classes={"verb": 12, "noun": 8},
+    label_space="motion",
+)
+def x3d_nano(options: Options) -> X3D:
+    """For the motion benchmark: 6 blocks, 16 to 64 channels."""
+    config = X3DConfig(
+        depths=(1, 2, 2, 1), widths=(16, 24, 48, 64), dim_features=128, crop_px=32, dropout=0.0
+    )
+    return X3D(config, options)

@@ -11,16 +11,25 @@ from torch import Tensor, nn
 
 
 class ResNet50(nn.Module):
-    """Trunk without the classifier: a mean over places gives 2048 features."""
+    """Trunk without the classifier: a mean over places gives `dim_features`, 2048 as published.
 
-    def __init__(self) -> None:
+    Args:
+        width: Channels of the stem, 1/32 of the features.
+        depths: Blocks of each stage.
+    """
+
+    def __init__(
+        self, *, width: int = 64, depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = _stage(64, 64, depth=3, stride=1)
-        self.layer2 = _stage(256, 128, depth=4, stride=2)
-        self.layer3 = _stage(512, 256, depth=6, stride=2)
-        self.layer4 = _stage(1024, 512, depth=3, stride=2)
+        C = width
+        self.dim_features = 32 * C
+        self.conv1 = nn.Conv2d(3, C, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(C)
+        self.layer1 = _stage(C, C, depth=depths[0], stride=1)
+        self.layer2 = _stage(4 * C, 2 * C, depth=depths[1], stride=2)
+        self.layer3 = _stage(8 * C, 4 * C, depth=depths[2], stride=2)
+        self.layer4 = _stage(16 * C, 8 * C, depth=depths[3], stride=2)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -30,7 +39,7 @@ class ResNet50(nn.Module):
         return (module for module in self.modules() if isinstance(module, Bottleneck))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Describe each frame: (B, 3, H, W) -> (B, 2048)."""
+        """Describe each frame: (B, 3, H, W) -> (B, dim_features)."""
         x = F.relu(self.bn1(self.conv1(frames)), inplace=True)
         x = F.max_pool2d(x, 3, stride=2, padding=1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))

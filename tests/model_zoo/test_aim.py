@@ -136,11 +136,6 @@ def test_another_frame_count_than_the_table_over_time_is_refused():
         tiny().double()(towers.tiny_clip(5))
 
 
-def test_several_heads_are_refused():
-    with pytest.raises(UnsupportedInputError, match="one head"):
-        model_zoo.create_model("aim_base_16", num_classes={"verb": 97, "noun": 300})
-
-
 def test_a_model_fresh_from_the_clip_archive_sees_what_clip_sees():
     source, clips = towers.tower(), towers.tiny_clip()
     model = tiny(num_tadapter=2).double().eval()

@@ -143,11 +143,6 @@ def test_two_heads_must_be_named(num_classes):
         CastVerbNoun(TINY, size(num_classes=num_classes))
 
 
-def test_the_one_head_model_refuses_two():
-    with pytest.raises(UnsupportedInputError, match="one head"):
-        Cast(TINY, size(num_classes=HEADS))
-
-
 @pytest.mark.parametrize(("build", "num_classes"), [(Cast, 20), (CastVerbNoun, HEADS)])
 def test_gradients_reach_what_is_trainable_and_nothing_frozen(build, num_classes):
     model = fill_model(build(TINY, size(num_classes=num_classes))).train()

@@ -142,8 +142,3 @@ def test_a_clip_smaller_than_one_tubelet_is_refused():
         tiny(num_frames=1)
     with pytest.raises(UnsupportedInputError, match="16 x 16 px, got: 48 x 15"):
         tiny(width_px=15)
-
-
-def test_several_heads_are_refused():
-    with pytest.raises(UnsupportedInputError, match="one head, not one each for: verb, noun"):
-        tiny(num_classes={"verb": 97, "noun": 300})

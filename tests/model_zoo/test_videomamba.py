@@ -206,7 +206,6 @@ def test_clips_of_another_size_are_refused(shape):
     [
         ({"height_px": 15}, "patch of 16 x 16 px"),
         ({"num_frames": 1}, "at least 2 frames"),
-        ({"num_classes": {"verb": 2, "noun": 3}}, "one head"),
     ],
 )
 def test_what_cannot_be_built_is_named(change, message):

@@ -70,7 +70,7 @@ class Evaluation:
             return
         request = EvalRequest(
             spec=self.plan.spec,
-            root=str(self.plan.asked.root.resolve()),
+            root=str(self.plan.asked.folder.resolve()),
             checkpoint_path=str(self.plan.asked.checkpoint) if self.plan.asked.checkpoint else None,
             batches=tuple(self.pending),
             num_workers=num_workers or default_workers(),

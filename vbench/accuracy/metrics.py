@@ -20,14 +20,17 @@ class Score:
     """One number on one set of videos.
 
     Attributes:
-        metric: ``top1``, ``top5``, ``mean_class`` (shares, 0 to 1) or ``mse``.
+        metric: ``top1``, ``top5``, ``mean_class``, ``pair`` (the class or its reversal),
+            ``direction`` (which of the two), all shares, 0 to 1; or ``mse``.
         head: Which classifier, e.g. ``verb``; ``class`` where there is one.
         videos: Which of them: ``decoded``, ``failures as errors``, or the name of a slice.
         condition: What was done to the clips before the model saw them, e.g. ``shuffled``; empty
             for clips as they are.
         interval: For new videos of the same kind.
         list_interval: For the score on the whole list, where a random subset was evaluated.
-        baseline: What always answering the commonest class (or mean value) would give.
+        baseline: What always answering the commonest class (or mean value) would give; of
+            ``direction``, what any model gives that does not see the order of frames: one half.
+        p_value: Of a direction as far from one half as this, if the order were not seen.
     """
 
     metric: str
@@ -39,6 +42,7 @@ class Score:
     list_interval: Interval | None = None
     baseline: float | None = None
     condition: str = ""
+    p_value: float | None = None
 
 
 def scores(

@@ -10,6 +10,7 @@ import msgspec
 import model_zoo
 from vbench.accuracy import datasets, label_space, protocols, subsets
 from vbench.accuracy.container import require_av
+from vbench.accuracy.controls import CONTROLS
 from vbench.accuracy.datasets import DATASETS, Dataset, Video, files
 from vbench.accuracy.decode import VIDEO_ENDINGS
 from vbench.accuracy.evaluation import EvalSpec, Precision
@@ -26,6 +27,7 @@ class Asked:
     """What a user asks for; None leaves it to the model, the protocol or the dataset.
 
     Attributes:
+        root: Folder of the videos; None for the default place of a dataset that vbench generates.
         device: ``cpu`` or ``cuda:<i>``.
         checkpoint: None for random weights.
         class_names: File that names the model's outputs, one a line.
@@ -34,7 +36,7 @@ class Asked:
 
     model: str
     dataset: str
-    root: Path
+    root: Path | None
     device: str
     checkpoint: Path | None
     annotations: Path | None = None
@@ -49,6 +51,32 @@ class Asked:
     precision: Precision | None = None
     attention: str = "sdpa"
     batch_views: int | None = None
+    with_controls: bool | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the videos lie.
+
+        Raises:
+            UsageError: The user has to say.
+        """
+        if self.root is not None:
+            return self.root
+        made_here = DATASETS[self.dataset].made_here
+        if made_here is None:
+            raise UsageError(
+                f"{self.dataset} is read from your own copy",
+                hint="give its folder with --root DIR",
+            )
+        return made_here.default_root()
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Those to be run: all if asked for, else those that the dataset is made for."""
+        made_here = DATASETS[self.dataset].made_here
+        if self.with_controls is None:
+            return made_here.controls if made_here else ()
+        return CONTROLS if self.with_controls else ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,20 +116,21 @@ def plan(asked: Asked) -> Plan:
     """
     entry = _entry(asked.model)
     dataset = datasets.load(
-        asked.dataset, root=asked.root, annotations=asked.annotations, split=asked.split
+        asked.dataset, root=asked.folder, annotations=asked.annotations, split=asked.split
     )
     protocol = _protocol(asked, entry)
     space = _label_space(asked, entry)
     columns, outputs = _columns(asked, dataset, space)
     listed = dataset.videos
     if asked.replace_missing:
-        listed = tuple(video for video in listed if (asked.root / video.path).exists())
+        listed = tuple(video for video in listed if (asked.folder / video.path).exists())
     chosen = subsets.choose(listed, asked.subset)
-    absent = tuple(video for video in chosen if not (asked.root / video.path).exists())
-    present = tuple(video for video in chosen if (asked.root / video.path).exists())
+    root = asked.folder
+    absent = tuple(video for video in chosen if not (root / video.path).exists())
+    present = tuple(video for video in chosen if (root / video.path).exists())
     if not present:
         raise UsageError(
-            f"none of {len(chosen)} videos is in {asked.root}, e.g.: {chosen[0].path}",
+            f"none of {len(chosen)} videos is in {root}, e.g.: {chosen[0].path}",
             hint=f"expected there: {DATASETS[asked.dataset].layout}",
         )
     if any(Path(video.path).suffix.lower() in VIDEO_ENDINGS for video in present):
@@ -128,6 +157,8 @@ def plan(asked: Asked) -> Plan:
         device=asked.device,
         batch_views=asked.batch_views or DEFAULT_BATCH_VIEWS[kind],
         seed=asked.subset.seed,
+        reversals={head: tuple(classes) for head, classes in dataset.reversals.items()},
+        controls=asked.controls,
     )
     return Plan(spec=spec, asked=asked, dataset=dataset, videos=present, absent=absent)
 
@@ -148,7 +179,10 @@ def _protocol(asked: Asked, entry: model_zoo.ModelEntry) -> Protocol:
         num_frames=asked.num_frames or frames,
         size_px=asked.size_px or height,
     )
-    return protocols.named(asked.protocol, use) if asked.protocol else protocols.find(use)
+    if asked.protocol:
+        return protocols.named(asked.protocol, use)
+    made_here = DATASETS[asked.dataset].made_here
+    return made_here.protocol(use.num_frames, use.size_px) if made_here else protocols.find(use)
 
 
 def _precision(protocol: Protocol, kind: str) -> Precision:

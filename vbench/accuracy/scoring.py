@@ -1,6 +1,7 @@
 """Outputs of all views of a video -> what each head says of it."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ def score_heads(
     columns: Mapping[str, Sequence[int]],
     labels: Mapping[str, int],
     aggregate: Aggregate,
+    reversals: Mapping[str, Sequence[int]] = MappingProxyType({}),
 ) -> dict[str, HeadScore]:
     """Score every head, and the action that a verb and a noun head make.
 
@@ -28,10 +30,16 @@ def score_heads(
         columns: For each class of the dataset, the output that stands for it.
         labels: True class of each head.
         aggregate: How views become one answer.
+        reversals: For a head, what each class becomes if time is reversed, or -1.
     """
     logits = {head: _of_classes(outputs[head], columns[head]) for head in labels}
     found = {
-        head: score(averaged(logits[head], aggregate), labels[head], logits[head].argmax(axis=1))
+        head: score(
+            averaged(logits[head], aggregate),
+            labels[head],
+            logits[head].argmax(axis=1),
+            reversal=reversals[head][labels[head]] if head in reversals else -1,
+        )
         for head in labels
     }
     if set(labels) == set(PAIR):
@@ -58,8 +66,19 @@ def averaged(logits: Logits, aggregate: Aggregate) -> NDArray[np.float64]:
     return summed
 
 
-def score(probabilities: NDArray[np.float64], label: int, view_top: NDArray[np.intp]) -> HeadScore:
-    """Rank the label; of equal classes the first stands first."""
+def score(
+    probabilities: NDArray[np.float64],
+    label: int,
+    view_top: NDArray[np.intp],
+    *,
+    reversal: int = -1,
+) -> HeadScore:
+    """Rank the label; of equal classes the first stands first.
+
+    Args:
+        reversal: The class that the label becomes if time is reversed; -1 for none.
+    """
+    turns = reversal >= 0 and reversal != label
     order = np.argsort(-probabilities, kind="stable")
     best = probabilities[order[:2]]
     return HeadScore(
@@ -68,6 +87,7 @@ def score(probabilities: NDArray[np.float64], label: int, view_top: NDArray[np.i
         label_probability=float(probabilities[label]),
         margin=float(best[0] - best[-1]),
         view_top=tuple(view_top.tolist()),
+        reversal_probability=float(probabilities[reversal]) if turns else None,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Struct
 
 import model_zoo
-from vbench.accuracy import comparison, metrics, published
+from vbench.accuracy import comparison, metrics, published, temporal
 from vbench.accuracy.datasets import DATASETS
 from vbench.accuracy.evaluation import EvalSpec
 from vbench.accuracy.label_order import OrderCheck, check_order
@@ -99,6 +99,7 @@ def summarise(
         num_listed=spec.num_listed if is_subset else None,
         middle_view=spec.protocol.middle_view,
     )
+    found += temporal.scores(records, spec.reversals)
     order = _label_order(spec, records)
     reasons = Counter((record.error or "").partition(":")[0] for record in failed)
     return Summary(

@@ -21,6 +21,8 @@ class HeadScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         label_probability: Averaged probability of the label.
         margin: Score of the best class less that of the second.
         view_top: Best class of each view.
+        reversal_probability: Averaged probability of the class that the label becomes if the video
+            is played backwards, where it becomes another.
     """
 
     top: tuple[int, ...]
@@ -28,6 +30,7 @@ class HeadScore(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     label_probability: float
     margin: float
     view_top: tuple[int, ...]
+    reversal_probability: float | None = None
 
 
 class VideoRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +39,8 @@ class VideoRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Attributes:
         key: Of the video in its dataset.
         labels: Class of each head, in the dataset's order.
+        controls: What the heads say once time is taken from the clips, by the name of the control;
+            see `vbench.accuracy.controls`.
         group: Videos of one group depend on each other: segments of a video, clips of a film.
         slices: Named parts of the dataset that the video belongs to.
         target: True value, for a regression task; `value` is the model's.
@@ -51,6 +56,7 @@ class VideoRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     status: Status
     labels: dict[str, int] = {}
     heads: dict[str, HeadScore] = {}
+    controls: dict[str, dict[str, HeadScore]] = {}
     group: str | None = None
     slices: tuple[str, ...] = ()
     target: float | None = None

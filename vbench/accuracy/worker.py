@@ -6,6 +6,7 @@ What libraries print goes to the log. Decoding processes are started before the 
 import contextlib
 import os
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import model_zoo
+from vbench.accuracy import controls
 from vbench.accuracy.datasets import Video
 from vbench.accuracy.decoding import DecodingPool, Result
 from vbench.accuracy.evaluation import (
@@ -30,11 +32,13 @@ from vbench.accuracy.evaluation import (
 )
 from vbench.accuracy.scoring import score_heads
 from vbench.accuracy.transforms import to_clips
-from vbench.accuracy.types import SCHEMA_VERSION, VideoRecord
+from vbench.accuracy.types import SCHEMA_VERSION, HeadScore, VideoRecord
 from vbench.core.errors import UnavailableError, UsageError, VbenchError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 VALUE = "value"  # the one output of a model for a regression task
+AS_IS = ""  # the condition of clips that nothing is done to
+Logits = dict[str, NDArray[np.float32]]  # of views by head: (V, num_outputs)
 
 
 def serve(request_json: bytes, *, pipe: int) -> None:
@@ -159,21 +163,39 @@ class Scorer:
                 clips[first : first + protocol.num_views] = to_clips(cut, protocol.spatial)
             taken.append(result)
         start_s = time.perf_counter()
-        outputs = self._forward(clips)
+        outputs = {AS_IS: self._forward(clips)}
         model_s = (time.perf_counter() - start_s) / len(videos)
+        for control in self.spec.controls:
+            outputs[control] = self._forward(self._controlled(clips, control, videos))
         return tuple(
-            self._record(video, result, outputs, position, model_s)
+            self._record(video, result, self._of_video(outputs, position), model_s)
             for position, (video, result) in enumerate(zip(videos, taken, strict=True))
         )
 
-    def _forward(self, clips: Tensor) -> dict[str, NDArray[np.float32]]:
+    def _controlled(self, clips: Tensor, control: str, videos: tuple[Video, ...]) -> Tensor:
+        changed = clips.clone()
+        for position, video in enumerate(videos):
+            mine = self._views_of(position)
+            changed[mine] = controls.controlled(clips[mine], control, video.key)
+        return changed
+
+    def _views_of(self, position: int) -> slice:
+        num_views = self.spec.protocol.num_views
+        return slice(position * num_views, (position + 1) * num_views)
+
+    def _of_video(self, outputs: dict[str, Logits], position: int) -> dict[str, Logits]:
+        mine = self._views_of(position)
+        return {
+            control: {head: logits[mine] for head, logits in heads.items()}
+            for control, heads in outputs.items()
+        }
+
+    def _forward(self, clips: Tensor) -> Logits:
         """Logits of every view by head, in passes of equal shape."""
         parts: list[dict[str, Tensor]] = []
         with torch.inference_mode(), self._autocast():
             for chunk in clips.split(self.spec.chunk_views):
-                output = self.model(chunk)
-                is_dict = isinstance(output, dict)
-                parts.append(output if is_dict else {next(iter(self.spec.num_outputs)): output})
+                parts.append(by_head(self.model(chunk), self.spec.num_outputs))
         return {
             head: torch.cat([part[head].float() for part in parts]).cpu().numpy()
             for head in parts[0]
@@ -189,11 +211,10 @@ class Scorer:
         self,
         video: Video,
         result: Result,
-        outputs: dict[str, NDArray[np.float32]],
-        position: int,
+        outputs: dict[str, Logits],
         model_s: float,
     ) -> VideoRecord:
-        decoded, num_views = result.decoded, self.spec.protocol.num_views
+        decoded = result.decoded
         common: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "key": video.key,
@@ -208,16 +229,31 @@ class Scorer:
         }
         if decoded.slot is None:
             return VideoRecord(status="unreadable", error=decoded.error, **common)
-        mine = slice(position * num_views, (position + 1) * num_views)
-        own = {head: logits[mine] for head, logits in outputs.items()}
-        if not all(np.isfinite(logits).all() for logits in own.values()):
+        own = outputs[AS_IS]
+        if not all(np.isfinite(v).all() for heads in outputs.values() for v in heads.values()):
             error = "the model's output is not finite"
             return VideoRecord(status="error", error=error, model_s=model_s, **common)
         if video.target is not None:
             value = float(own[VALUE][:, 0].mean())
             return VideoRecord(status="ok", value=value, model_s=model_s, **common)
-        heads = score_heads(own, self.spec.columns, video.labels, self.spec.protocol.aggregate)
-        return VideoRecord(status="ok", heads=heads, model_s=model_s, **common)
+        heads = {control: self._scored(heads, control, video) for control, heads in outputs.items()}
+        return VideoRecord(
+            status="ok", heads=heads.pop(AS_IS), controls=heads, model_s=model_s, **common
+        )
+
+    def _scored(self, logits: Logits, control: str, video: Video) -> dict[str, HeadScore]:
+        spec = self.spec
+        labels = controls.expected_labels(video.labels, spec.reversals, control)
+        return score_heads(
+            logits, spec.columns, labels, spec.protocol.aggregate, reversals=spec.reversals
+        )
+
+
+def by_head(output: Any, num_outputs: Mapping[str, int]) -> dict[str, Tensor]:
+    """A model's output by head; one vector holds the classes of all heads, one after another."""
+    if isinstance(output, dict):
+        return output
+    return dict(zip(num_outputs, output.split(list(num_outputs.values()), dim=1), strict=True))
 
 
 def _rounded_up(number: int, multiple: int) -> int:

@@ -20,6 +20,7 @@ from vbench.cli import (
     report,
     show,
     sweep,
+    train,
 )
 from vbench.cli import eval as evaluating
 from vbench.core.errors import VbenchError
@@ -42,6 +43,7 @@ for command in (
     report.report,
     audit.audit,
     bench.bench,
+    train.train,
     claims.claims,
     compare.compare,
     doctor.doctor,

@@ -7,7 +7,7 @@ import typer
 
 from vbench.cli import console
 from vbench.cli.options import AsJson
-from vbench.core.errors import VbenchError
+from vbench.core.errors import UsageError, VbenchError
 
 data = typer.Typer(
     name="data",
@@ -49,6 +49,44 @@ def list_(json: AsJson = False) -> None:
         ("dataset", "title", "splits", "licence", "expected below root"),
         rows,
     )
+
+
+@data.command("make")
+def make(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Only motion is made here.")],
+    root: Annotated[
+        Path | None, typer.Option("--root", metavar="DIR", help="Default: the user's cache.")
+    ] = None,
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="tiny, small or base.")
+    ] = "small",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the clips.")] = 0,
+    split: Annotated[
+        list[str] | None,
+        typer.Option("--split", metavar="NAME", help="Repeat for several; default: all."),
+    ] = None,
+) -> None:
+    """Write a generated dataset: MP4 files and annotations, always the same ones.
+
+    Example: vbench data make motion --root motion --size tiny
+    """
+    from vbench.accuracy.datasets import DATASETS
+    from vbench.accuracy.motion import build
+
+    entry = DATASETS[dataset]
+    if entry.made_here is None:
+        raise UsageError(
+            f"{dataset} is not made here, it is read from your own copy",
+            hint=f"expected below its folder: {entry.layout}",
+        )
+    header = build.Header(size=size, seed=seed)
+    folder = root or build.default_root(header)
+    names = split or list(entry.splits)
+    total = build.num_files(folder, names, header)
+    with console.progress(dataset, total=total) as step:
+        for file in build.build(folder, names, header):
+            step(file)
+    console.text(str(folder))
 
 
 @data.command("check")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from vbench.cli import console, eval_cost, options
+from vbench.cli import console, eval_cost, making, options
 from vbench.core import units
 from vbench.core.errors import UsageError, VbenchError
 from vbench.core.types import Record
@@ -22,11 +22,19 @@ NUM_SHOWN: Final = 10  # failures on the screen
 def eval_(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `vbench models`.")],
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="NAME", help="A name from `vbench data`.")
-    ],
-    root: Annotated[Path, typer.Option("--root", metavar="DIR", help="Folder of the videos.")],
+        str, typer.Option("--dataset", metavar="NAME", help="A name from `vbench data list`.")
+    ] = "motion",
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            "--root", metavar="DIR", help="Folder of the videos; motion is made where it is not."
+        ),
+    ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option("--checkpoint", metavar="FILE", help="Trained weights.")
+        Path | None,
+        typer.Option(
+            "--checkpoint", metavar="FILE", help="Trained weights; nano models have some."
+        ),
     ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Evaluate without a checkpoint.")
@@ -91,6 +99,13 @@ def eval_(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="S", help="Longest time to decode one video.")
     ] = 120.0,
+    controls: Annotated[
+        bool | None,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Also score clips shuffled, reversed, and still; default on motion.",
+        ),
+    ] = None,
     cost: Annotated[
         bool, typer.Option("--cost/--no-cost", help="Also measure what a video costs.")
     ] = True,
@@ -110,6 +125,8 @@ def eval_(
     from vbench.accuracy.planning import Asked, plan
     from vbench.accuracy.subsets import SubsetSpec, read_keys
 
+    if checkpoint is None and not random_weights:
+        checkpoint = shipped(model)
     if (checkpoint is None) != random_weights:
         raise UsageError(
             "an accuracy needs trained weights",
@@ -140,7 +157,9 @@ def eval_(
         precision=precision,  # type: ignore[arg-type]
         attention=attention,
         batch_views=batch_size,
+        with_controls=controls,
     )
+    making.ensure(dataset, asked.folder, split)
     planned = plan(asked)
     if dry_run:
         print_plan(planned, json=json)
@@ -154,6 +173,16 @@ def eval_(
         print_summary(summary)
     if not summary.num_decoded:
         raise VbenchError(f"none of {summary.num_videos} videos could be read")
+
+
+def shipped(model: str) -> Path | None:
+    """The trained weights that come with vbench for a model; None where there are none."""
+    import model_zoo
+
+    try:
+        return model_zoo.shipped_checkpoint(model)
+    except model_zoo.ZooError as error:
+        raise UsageError(str(error), hint=error.hint) from None
 
 
 def resolved_device(asked: str | None) -> str:

@@ -5,7 +5,7 @@ A file here, or a third party's entry point in the group ``vbench.datasets``, re
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from vbench.accuracy.label_space import fingerprint
+from vbench.accuracy.protocols import Protocol
 from vbench.core.errors import UsageError
 from vbench.core.registry import Registry
 
@@ -69,6 +70,8 @@ class Dataset:
 
     Attributes:
         heads: Class names of each classifier, in the dataset's order; empty for regression.
+        reversals: For a head, the class that each class becomes if time is reversed: itself if it
+            does not mind, -1 if it becomes none of them.
     """
 
     name: str
@@ -76,6 +79,7 @@ class Dataset:
     root: Path
     heads: Mapping[str, tuple[str, ...]]
     videos: tuple[Video, ...]
+    reversals: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if not self.videos:
@@ -120,6 +124,8 @@ class Entry:
         num_videos: Of a split, as published; released copies may hold a few less.
         licence: Of the annotations, where stated.
         layout: What is expected below the root, a line each.
+        made_here: How a dataset that vbench generates is found, tested and trained on; None for
+            those that a user brings.
     """
 
     name: str
@@ -131,6 +137,25 @@ class Entry:
     licence: str = "not stated"
     num_classes: Mapping[str, int] | None = None
     num_videos: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    made_here: "MadeHere | None" = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MadeHere:
+    """What a dataset that vbench generates adds to its entry.
+
+    Attributes:
+        default_root: Where a copy lies that the user gave no place to.
+        build: Writes a split below a root, if it is not there; yields each file, after the number
+            of files to come.
+        protocol: The one by which every model is tested, by its frames and side.
+        controls: Run beside the clips as they are, see `vbench.accuracy.controls`.
+    """
+
+    default_root: Callable[[], Path]
+    build: Callable[[Path, str], tuple[int, Iterator[str]]]
+    protocol: Callable[[int, int], Protocol]
+    controls: tuple[str, ...] = ()
 
 
 DATASETS: Final[Registry[Entry]] = Registry("dataset", package="vbench.accuracy.datasets")
@@ -146,6 +171,7 @@ def register_dataset(
     licence: str = "not stated",
     num_classes: Mapping[str, int] | None = None,
     num_videos: Mapping[str, int] | None = None,
+    made_here: MadeHere | None = None,
 ) -> Callable[[Reader], Reader]:
     """Register the decorated reader; the first of `splits` is the default."""
 
@@ -162,6 +188,7 @@ def register_dataset(
                 licence=licence,
                 num_classes=num_classes,
                 num_videos=num_videos or {},
+                made_here=made_here,
             ),
         )
         return read

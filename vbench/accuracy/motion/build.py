@@ -1,0 +1,270 @@
+"""The benchmark on disk, laid out as real datasets are: MP4 files and annotations.
+
+::
+
+    motion.json                 size, seed and generator, so that two copies can be told apart
+    labels_verb.csv  labels_noun.csv            id,name
+    annotations/SPLIT.csv       a row a clip, as EPIC-KITCHENS-100 writes them; last to be written
+    annotations/SPLIT.txt       path and action, as Kinetics lists are
+    videos/SPLIT/CLIP_ID.mp4
+
+Every frame is a key frame: frames predicted from earlier ones would carry the direction of time in
+their coding errors.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from multiprocessing import get_context
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from vbench.accuracy.container import require_av
+from vbench.accuracy.motion import render
+from vbench.accuracy.motion.labels import HEADS, NOUNS, NUM_ACTIONS, VERBS, is_held_out
+from vbench.accuracy.motion.schedule import Difficulty
+from vbench.core import store
+from vbench.core.errors import UsageError
+
+HEADER_FILE: Final = "motion.json"
+COLUMNS: Final = (
+    "clip_id", "verb", "verb_class", "noun", "noun_class", "start_timestamp", "stop_timestamp",
+)  # fmt: skip
+CONSTANT_RATE_FACTOR: Final = 23
+CLIP_S: Final = render.NUM_FRAMES / render.FRAMES_PER_S
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """A list of clips.
+
+    Attributes:
+        is_training: Without the pairs that are held out, and as many clips as for training.
+        clips_per_file: More than 1 for segments of longer videos.
+    """
+
+    difficulty: Difficulty
+    is_training: bool = False
+    clips_per_file: int = 1
+
+
+EASY: Final = Difficulty()
+MEDIUM: Final = Difficulty(num_movers=2)
+HARD: Final = Difficulty(num_movers=5, noise=0.04, background="texture", jitter=0.01)
+SPLITS: Final = MappingProxyType(
+    {
+        "easy": Split(difficulty=EASY),
+        "medium": Split(difficulty=MEDIUM),
+        "hard": Split(difficulty=HARD),
+        "untrimmed": Split(difficulty=EASY, clips_per_file=12),
+        "train_easy": Split(difficulty=EASY, is_training=True),
+        "train_medium": Split(difficulty=MEDIUM, is_training=True),
+    }
+)
+# Clips of a list for training, and of one for testing: ten of each action in `small`.
+SIZES: Final = MappingProxyType(
+    {"tiny": (480, 240), "small": (3_840, 960), "base": (19_200, 3_840)}
+)
+
+
+class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which copy this is; equal headers mean equal frames."""
+
+    size: str = "small"
+    seed: int = 0
+    generator_version: int = render.GENERATOR_VERSION
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """One clip of a list."""
+
+    clip_id: str
+    verb: int
+    noun: int
+    file: str
+    start_s: float
+
+
+def default_root(header: Header) -> Path:
+    """Where a copy lies that nobody gave a place to: the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "vbench" / f"motion-v{header.generator_version}-{header.size}-{header.seed}"
+
+
+def clips_of(name: str, header: Header) -> list[Clip]:
+    """The list of a split: every verb as often as the others, and every noun with every verb.
+
+    Raises:
+        UsageError: No such split or size.
+    """
+    if name not in SPLITS:
+        raise UsageError(f"motion has no split {name}", hint=f"it has: {', '.join(SPLITS)}")
+    if header.size not in SIZES:
+        raise UsageError(f"motion has no size {header.size}", hint=f"it has: {', '.join(SIZES)}")
+    split = SPLITS[name]
+    num_clips = SIZES[header.size][0 if split.is_training else 1]
+    actions = [divmod(action, len(VERBS)) for action in range(NUM_ACTIONS)]
+    pairs = [(v, n) for n, v in actions if not (split.is_training and is_held_out(v, n))]
+    found = []
+    for index in range(num_clips):
+        # Steps that share no factor with the number of pairs, so that short lists mix nouns.
+        verb, noun = pairs[index * 5 % len(pairs)]
+        clip_id = f"{name}_{index:05d}"
+        file, place = divmod(index, split.clips_per_file)
+        stem = clip_id if split.clips_per_file == 1 else f"{name}_video_{file:04d}"
+        found.append(
+            Clip(clip_id=clip_id, verb=verb, noun=noun, file=f"videos/{name}/{stem}.mp4",
+                 start_s=place * CLIP_S)
+        )  # fmt: skip
+    return found
+
+
+def frames_of(clip: Clip, name: str, header: Header) -> NDArray[np.uint8]:
+    """The frames before they are coded: (32, 112, 112, 3)."""
+    return render.clip(
+        f"{header.seed}/{clip.clip_id}",
+        verb=clip.verb,
+        noun=clip.noun,
+        difficulty=SPLITS[name].difficulty,
+    )
+
+
+def is_built(root: Path, name: str) -> bool:
+    """Whether a split is there, whole."""
+    return (root / "annotations" / f"{name}.csv").is_file()
+
+
+def build(
+    root: Path, names: Sequence[str], header: Header, *, num_workers: int | None = None
+) -> Iterator[str]:
+    """Write the splits that are not there yet; yields each file as it is finished.
+
+    A file stands under its name only when it is whole, so a build that was killed goes on.
+
+    Raises:
+        UsageError: The folder holds another copy, or a name is unknown.
+        UnavailableError: PyAV is not installed.
+        StoreError: The folder cannot be written.
+    """
+    require_av()
+    lists = {name: clips_of(name, header) for name in names if not is_built(root, name)}
+    _claim(root, header)
+    tasks = [
+        (root, name, header, tuple(clip for clip in clips if clip.file == file))
+        for name, clips in lists.items()
+        for file in dict.fromkeys(clip.file for clip in clips)
+        if not (root / file).exists()
+    ]
+    # Spawned, because a forked process would share the threads of whoever asks.
+    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_write_file, tasks, chunksize=8)
+    for name, clips in lists.items():
+        _write_annotations(root, name, clips)
+
+
+def num_files(root: Path, names: Sequence[str], header: Header) -> int:
+    """Files that `build` would write."""
+    files = {c.file for n in names if not is_built(root, n) for c in clips_of(n, header)}
+    return sum(not (root / file).exists() for file in files)
+
+
+def read_header(root: Path) -> Header | None:
+    """Which copy lies there; None where there is none.
+
+    Raises:
+        UsageError: It is no copy of this benchmark.
+    """
+    path = root / HEADER_FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Header)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+
+
+def _claim(root: Path, header: Header) -> None:
+    other = read_header(root)
+    if other is not None and other != header:
+        raise UsageError(
+            f"{root} holds another copy: {_words(other)}, wanted: {_words(header)}",
+            hint="choose another folder with --root",
+        )
+    if other is None:
+        store.write_text(root / HEADER_FILE, msgspec.json.encode(header).decode() + "\n")
+    for head, names in HEADS.items():
+        rows = [(place, name) for place, name in enumerate(names)]
+        store.write_text(root / f"labels_{head}.csv", _csv(("id", "name"), rows))
+
+
+def _words(header: Header) -> str:
+    return f"{header.size}, seed {header.seed}, generator {header.generator_version}"
+
+
+def _write_file(task: tuple[Path, str, Header, tuple[Clip, ...]]) -> str:
+    root, name, header, clips = task
+    path = root / clips[0].file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        encode(partial, (frames_of(clip, name, header) for clip in clips))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return clips[0].file
+
+
+def encode(path: Path, clips: Iterator[NDArray[np.uint8]]) -> None:
+    """Write an MP4 of H.264, all frames key frames."""
+    import av
+
+    size = str(render.SIDE_PX)
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=render.FRAMES_PER_S)
+        stream.width = stream.height = int(size)
+        stream.pix_fmt = "yuv420p"
+        stream.gop_size = 1
+        stream.codec_context.thread_count = 1
+        stream.codec_context.time_base = Fraction(1, render.FRAMES_PER_S)
+        stream.options = {"crf": str(CONSTANT_RATE_FACTOR), "bf": "0", "preset": "veryfast"}
+        for clip in clips:
+            for frame in clip:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def _write_annotations(root: Path, name: str, clips: Sequence[Clip]) -> None:
+    rows = [
+        (
+            clip.clip_id, VERBS[clip.verb], clip.verb, NOUNS[clip.noun], clip.noun,
+            _timestamp(clip.start_s), _timestamp(clip.start_s + CLIP_S),
+        )
+        for clip in clips
+    ]  # fmt: skip
+    listed = [f"{clip.file} {clip.noun * len(VERBS) + clip.verb}\n" for clip in clips]
+    store.write_text(root / "annotations" / f"{name}.txt", "".join(listed))
+    store.write_text(root / "annotations" / f"{name}.csv", _csv(COLUMNS, rows))
+
+
+def _timestamp(seconds: float) -> str:
+    minutes, rest = divmod(seconds, 60)
+    return f"00:{int(minutes):02d}:{rest:05.2f}"
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
