@@ -27,10 +27,10 @@ def rows_of(table):
     return [dict(zip(keys, row, strict=True)) for row in table.rows]
 
 
-def drawn(folders, points=()):
+def drawn(folders, points=(), *, plot="accuracy_by_macs"):
     frame = to_frame(read_evaluations(folders), points)
     with mpl.rc_context(canvas.STYLE):
-        return PLOTS[accuracy.PLOT].draw(frame).figure
+        return PLOTS[plot].draw(frame).figure
 
 
 def names_in(figure):
@@ -185,7 +185,9 @@ def test_an_evaluation_without_a_cost_is_in_the_table_and_said_to_be_in_no_figur
     ]
     found = read_evaluations(folders)
     assert len(accuracy_table(found).rows) == 3
-    assert list(to_frame(found)["model"]) == ["known"]
+    with mpl.rc_context(canvas.STYLE):
+        figure = PLOTS["accuracy_by_macs"].draw(to_frame(found)).figure
+    assert names_in(figure) == ["known"]
     raised = {flag.topic: flag.text for flag in flags(found)}
     assert "free" in raised["no cost"]
     assert "nothing" in raised["no cost"]
@@ -207,6 +209,25 @@ def test_warnings_alike_are_said_once_and_other_videos_and_devices_are_told(tmp_
     assert raised["custom protocol"].endswith("one on ssv2 validation, two on ssv2 validation")
     assert "2 different subsets" in raised["other videos"]
     assert "NVIDIA L4" in raised["several devices"]
+
+
+def test_latencies_of_two_devices_share_no_panel_and_a_lone_model_has_none(tmp_path):
+    settings = (
+        ("one", 0.2, "CPU"), ("two", 0.4, "CPU"),
+        ("three", 0.01, "GPU"), ("four", 0.02, "GPU"), ("lone", 0.03, "other"),
+    )  # fmt: skip
+    folders = [
+        evaluation(tmp_path / name, name, cost=cost(1e9, latency_s, device_name=device))
+        for name, latency_s, device in settings
+    ]
+    figure = drawn(folders, [published()], plot="accuracy_by_latency")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["ssv2 validation, top-1, CPU", "ssv2 validation, top-1, GPU"]
+    assert sorted(names_in(figure)) == ["four", "one", "three", "two"]
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "latency of all views of a video (ms)"
+    ] * 2
+    assert not PLOTS["accuracy_by_latency"].applies(to_frame(read_evaluations(folders[-1:])))
 
 
 def test_names_in_a_crowded_figure_touch_neither_each_other_nor_markers(tmp_path):
@@ -245,7 +266,7 @@ def test_a_published_name_without_room_is_left_out_and_its_point_is_not(tmp_path
 
 def test_the_same_evaluations_give_the_same_bytes(tmp_path):
     frame = to_frame(read_evaluations([motion(tmp_path / "a")]), [published()])
-    first, second = (render(PLOTS[accuracy.PLOT], frame) for _ in range(2))
+    first, second = (render(PLOTS["accuracy_by_macs"], frame) for _ in range(2))
     assert (first.svg, first.png) == (second.svg, second.png)
     assert 'role="img" aria-label="Accuracy by operations"' in first.inline
 

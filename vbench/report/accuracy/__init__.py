@@ -19,7 +19,7 @@ from vbench.report.content import KINDS, Content
 from vbench.report.document import Report
 from vbench.report.plots import PLOTS
 
-PLOT: Final = "accuracy_by_macs"
+OWN_PLOTS: Final = ("accuracy_by_macs", "accuracy_by_latency")
 _NOTE: Final = f"{KINDS} Brackets hold 95 % intervals, of an accuracy or of a median."
 
 
@@ -68,7 +68,7 @@ def _content(
     found: Sequence[Evaluation], published: Sequence[PublishedPoint], plots: Sequence[str] | None
 ) -> Content:
     frame = to_frame(found, published)
-    drawn = [PLOTS[name] for name in plots or (PLOT,)]
+    drawn = [PLOTS[name] for name in plots or OWN_PLOTS]
     records = [record for one in found for record in one.run.records]
     tables = (accuracy_table(found), scores_table(found), published_table(found, published))
     return Content(
@@ -78,7 +78,7 @@ def _content(
         figures=tuple(
             figures.render(plot, frame)
             for plot in drawn
-            if plot.name == PLOT and plot.applies(frame)
+            if plot.name in OWN_PLOTS and plot.applies(frame)
         ),
         tables=tuple(table for table in tables if table.rows),
         cases=provenance.cases_table(records),

@@ -63,6 +63,11 @@ class Evaluation:
         cost = self.summary.cost
         return (cost.macs_per_video or None) if cost else None
 
+    @property
+    def latency_s(self) -> float | None:
+        """Seconds of a video; None where they were not measured."""
+        return self.summary.cost.latency_per_video_s if self.summary.cost else None
+
     def main_scores(self) -> list[Score]:
         """The scores of the main table: clips as they are, all videos that could be read."""
         return [
@@ -129,9 +134,9 @@ def comparable(
 
 
 def to_frame(found: Sequence[Evaluation], published: Iterable[PublishedPoint] = ()) -> pd.DataFrame:
-    """A row a point of the figure: measured ones with a cost, and comparable published ones.
+    """A row a point of the figures: measured ones, and comparable published ones.
 
-    Accuracies are shares; `panel` says dataset, head and metric.
+    Accuracies are shares; `panel` says dataset, head and metric. What is not known is NaN.
     """
     rows = list(_measured(found))
     panels = {(row["dataset_name"], row["head"]): row["panel"] for row in rows if row["is_top1"]}
@@ -152,8 +157,15 @@ def to_frame(found: Sequence[Evaluation], published: Iterable[PublishedPoint] = 
                     "baseline": None,
                 }
             )
-    columns = ("panel", "kind", "model", "family", "macs_per_video")
-    return pd.DataFrame(rows, columns=[*columns, "accuracy", "low", "high", "baseline"])
+    frame = pd.DataFrame(rows, columns=[*_NAMES, *_NUMBERS])
+    return frame.astype(dict.fromkeys(_NUMBERS, "float64"))
+
+
+_NAMES: Final = ("panel", "kind", "model", "family", "device")
+_NUMBERS: Final = (
+    *("macs_per_video", "latency_per_video_s"),
+    *("accuracy", "low", "high", "baseline"),
+)
 
 
 def _distinct(points: Iterable[PublishedPoint]) -> list[PublishedPoint]:
@@ -167,8 +179,6 @@ def _distinct(points: Iterable[PublishedPoint]) -> list[PublishedPoint]:
 
 def _measured(found: Iterable[Evaluation]) -> Iterator[dict[str, object]]:
     for one in found:
-        if one.macs is None:
-            continue
         scores = [score for score in one.main_scores() if score.metric != "mse"]
         has_heads = len({score.head for score in scores}) > 1
         for score in scores:
@@ -181,7 +191,9 @@ def _measured(found: Iterable[Evaluation]) -> Iterator[dict[str, object]]:
                 "kind": "measured",
                 "model": one.model,
                 "family": one.family,
+                "device": one.device,
                 "macs_per_video": one.macs,
+                "latency_per_video_s": one.latency_s,
                 "accuracy": score.value,
                 "low": score.interval.low,
                 "high": score.interval.high,
