@@ -59,14 +59,19 @@ class ChannelMix(nn.Module):
     def forward(self, x: Tensor, shift: Callable[[Tensor], Tensor]) -> Tensor:
         """Mix: (B, N, D) -> (B, N, D), neighbours being what `shift` brings."""
         neighbours = shift(x)
-        return self.of_mixed(
+        receptance, value = self.of_mixed(
             mix(x, neighbours, self.spatial_mix_k), mix(x, neighbours, self.spatial_mix_r)
         )
+        return torch.sigmoid(receptance) * value
 
-    def of_mixed(self, for_key: Tensor, for_receptance: Tensor) -> Tensor:
-        """The same from tokens that are weighed against their neighbours: each (B, N, D)."""
+    def of_mixed(self, for_key: Tensor, for_receptance: Tensor) -> tuple[Tensor, Tensor]:
+        """Receptance before its sigmoid, and what that gates: each (B, N, D).
+
+        Args:
+            for_key: Tokens weighed against their neighbours, (B, N, D); `for_receptance` too.
+        """
         hidden = F.relu(self.key(for_key)).square()
-        return torch.sigmoid(self.receptance(for_receptance)) * self.value(hidden)
+        return self.receptance(for_receptance), self.value(hidden)
 
 
 def own_share(dim: int, layer: int, depth: int, *, power: float = 1.0) -> Tensor:

@@ -1,4 +1,4 @@
-"""Compile the Triton kernels of a Mamba block but scan and convolution for GPUs not here."""
+"""Compile what is fused of torch's operators in Mamba blocks and LCR's cell for GPUs not here."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -11,6 +11,7 @@ if find_spec("triton") is None:
 import triton
 
 from model_zoo.kernels.add_rms_norm import triton as add_rms_norm
+from model_zoo.kernels.edge_cell import triton as edge_cell
 from model_zoo.kernels.pack_directions import triton as pack_directions
 from tests.model_zoo.kernels.test_triton_ahead_of_time import compiled, registers_and_stack_bytes
 
@@ -39,6 +40,8 @@ KERNELS: dict[str, tuple[Any, dict[str, Any]]] = {
         {"SCALE": 0.5, "EPS": 1e-5, "BLOCK_R": 2, "BLOCK_D": 1024},
     ),
     "add_rms_norm_backward": (add_rms_norm.gradient_kernel, ROWS),
+    "edge_cell": (edge_cell.step_kernel, {"BLOCK": edge_cell.BLOCK}),
+    "edge_cell_backward": (edge_cell.gradient_kernel, {"BLOCK": edge_cell.BLOCK}),
     "pack_directions_of_tiny": (pack_directions.pack_kernel, packing(num_rank=12)),
     "pack_directions_of_base": (pack_directions.pack_kernel, packing(num_rank=48)),
 }

@@ -27,6 +27,8 @@ WIDE = {
     *("grad_A", "grad_B_and_C", "grad_D", "grad_z", "grad_bias"),
     *("ratio", "chunk_ratio", "own", "ends", "elapsed", "after", "decay", "out"),
     *("to_conv_weight", "to_conv_bias", "to_dt_bias", "to_rates", "to_D"),
+    *("hidden", "following", "attended", "edges", "cell", "grad_hidden", "grad_cell"),
+    *("of_attended", "of_edges", "of_cell"),
     *("residual", "sample_scale", "total", "inverse_rms", "grad_total", "of_sum"),
 }
 NARROW = {"u", "delta", "B", "C", "z", "y", "x", "grad", "of_directions"} | {
@@ -36,6 +38,7 @@ NARROW = {"u", "delta", "B", "C", "z", "y", "x", "grad", "of_directions"} | {
     *("conv_weight", "conv_bias", "x_weight", "dt_weight", "dt_bias", "A_log"),
     *("conv_weight_b", "conv_bias_b", "x_weight_b", "dt_weight_b", "dt_bias_b", "A_log_b", "D_b"),
     *("to_x_weight", "to_dt_weight"),
+    *("receptance", "value", "of_receptance", "of_value"),
 }
 UNALIGNED = {
     "length",

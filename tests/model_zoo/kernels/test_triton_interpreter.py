@@ -31,6 +31,7 @@ TRITON = tuple(int(part) for part in triton.__version__.split(".")[:2])
         ("interpreted_bi_wkv_cases.py", "bi_wkv"),
         ("interpreted_add_rms_norm_cases.py", "add_rms_norm"),
         ("interpreted_pack_directions_cases.py", "pack_directions"),
+        ("interpreted_edge_cell_cases.py", "edge_cell"),
         ("interpreted_launch_cases.py", "launches"),
     ],
 )
