@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from vbench.accuracy.intervals import bootstrap, finite_population, ratio_mean, wilson
+from vbench.accuracy.intervals import (
+    bootstrap,
+    finite_population,
+    ratio_mean,
+    stratified,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(
@@ -105,3 +111,71 @@ def test_stratified_resampling_keeps_each_class_whole():
     interval = bootstrap(right, members, strata=[i % 3 for i in range(30)])
     assert interval.low == interval.high == pytest.approx(2 / 3)
     assert ratio_mean(right, members) == pytest.approx(2 / 3)
+
+
+def draw(generator, shares, listed, per_class):
+    """A list with these shares right in each class, and a subset drawn class by class."""
+    right, strata = [], []
+    for name, (share, count) in enumerate(zip(shares, listed, strict=True)):
+        answers = np.arange(count) < round(share * count)
+        right += generator.choice(answers, size=per_class[name], replace=False).tolist()
+        strata += [name] * per_class[name]
+    return right, strata
+
+
+def test_the_stratified_interval_is_that_of_the_textbook_standard_error():
+    right = [1, 1, 0, 1, 0, 0, 1, 1, 0]
+    strata = [0] * 4 + [1] * 3 + [2] * 2
+    listed = {0: 40, 1: 30, 2: 10}
+    variance = (
+        (40 / 80) ** 2 * 0.75 * 0.25 / 3 * (1 - 4 / 40)
+        + (30 / 80) ** 2 * (1 / 3) * (2 / 3) / 2 * (1 - 3 / 30)
+        + (10 / 80) ** 2 * 0.5 * 0.5 / 1 * (1 - 2 / 10)
+    )
+    share = 0.5 * 0.75 + 0.375 / 3 + 0.125 * 0.5
+    effective = share * (1 - share) / variance
+    found = stratified(right, strata, listed)
+    z = stats.norm.ppf(0.975)
+    assert found.low + found.high == pytest.approx(
+        2 * (share + z * z / (2 * effective)) / (1 + z * z / effective)
+    )
+    # At either end the share lies z standard errors away, as Wilson's interval is made.
+    for end in (found.low, found.high):
+        assert abs(end - share) == pytest.approx(z * math.sqrt(end * (1 - end) / effective))
+
+
+def test_the_stratified_interval_covers_the_score_on_the_list():
+    generator = np.random.default_rng(0)
+    shares = generator.choice([0.2, 0.5, 0.9, 0.95], size=40)
+    listed = generator.integers(30, 60, size=40)
+    truth = sum(round(p * n) for p, n in zip(shares, listed, strict=True)) / listed.sum()
+    numbers = {name: int(n) for name, n in enumerate(listed)}
+    for per_class in ([5] * 40, [1] * 40, [max(int(n) // 6, 1) for n in listed]):
+        found = []
+        for _ in range(150):
+            right, strata = draw(generator, shares, listed, per_class)
+            found.append(stratified(right, strata, numbers))
+        covered = np.mean([one.low <= truth <= one.high for one in found])
+        assert 0.9 <= covered <= 0.995, per_class[:3]
+
+
+def test_drawing_class_by_class_is_narrower_than_wilson_and_weighs_classes():
+    right, strata = [1] * 10 + [0] * 9 + [1], [0] * 10 + [1] * 10
+    narrow = stratified(right, strata, {0: 1000, 1: 1000})
+    assert narrow.half_width < 0.7 * wilson(11, 20).half_width
+    shifted = stratified(right, strata, {0: 1900, 1: 100})
+    assert shifted.low > 0.7
+
+
+@pytest.mark.parametrize(("right", "low", "high"), [([1] * 6, 0.6, 1.0), ([0] * 6, 0.0, 0.4)])
+def test_all_right_or_all_wrong_is_not_certain(right, low, high):
+    found = stratified(right, [0, 0, 0, 1, 1, 1], {0: 500, 1: 500})
+    assert found.high - found.low > 0.3
+    assert found.low <= high
+    assert found.high >= low
+
+
+def test_all_videos_of_the_list_leave_nothing_open():
+    found = stratified([1, 0, 1, 0], [0, 0, 1, 1], {0: 2, 1: 2})
+    assert found.low == pytest.approx(0.5)
+    assert found.high == pytest.approx(0.5)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.accuracy.fabricate import action, failure, video
 from vbench.accuracy.label_order import check_order
-from vbench.accuracy.metrics import num_fragile, scores
+from vbench.accuracy.metrics import Listed, num_fragile, scores
 from vbench.accuracy.types import SCHEMA_VERSION, VideoRecord
 
 RECORDS = [
@@ -54,10 +54,27 @@ def test_segments_of_one_video_get_a_clustered_interval():
 
 
 def test_a_subset_has_an_interval_for_its_list_too():
-    score = by_name(RECORDS, num_listed=8)["class", "top1", "decoded"]
+    score = by_name(RECORDS, listed=Listed(num_videos=8))["class", "top1", "decoded"]
     assert score.list_interval is not None
     assert score.list_interval.half_width < score.interval.half_width
-    assert by_name(RECORDS, num_listed=4)["class", "top1", "decoded"].list_interval is None
+    whole = by_name(RECORDS, listed=Listed(num_videos=4))["class", "top1", "decoded"]
+    assert whole.list_interval is None
+
+
+def test_a_subset_drawn_class_by_class_is_weighed_by_the_classes_of_its_list():
+    records = [video(f"a{i}", 0, 0) for i in range(5)] + [video(f"b{i}", 1, 0) for i in range(5)]
+    records += [video("a", 0, 1), video("b", 1, 1)]
+    many, few = (
+        by_name(records, listed=Listed(num_videos=100, by_class=counts))["class", "top1", "decoded"]
+        for counts in ((90, 10), (10, 90))
+    )
+    assert many.value == few.value == 0.5
+    assert many.list_interval is not None
+    assert few.list_interval is not None
+    assert many.list_interval.method == "Wilson, stratified"
+    middles = [one.list_interval.low + one.list_interval.high for one in (many, few)]
+    assert middles[0] > 1.3
+    assert middles[1] < 0.7
 
 
 def test_one_view_is_scored_beside_the_average_of_views():

@@ -30,6 +30,8 @@ class EvalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         subset: How the subset was asked for, in words; ``all`` for the whole list.
         subset_sha256: Of its keys.
         num_listed: Videos of the whole list.
+        num_listed_by_class: The same of each class of the one head that the dataset has, where the
+            subset was drawn class by class; else empty.
         num_absent: Videos of the subset whose file is not there; they are not evaluated.
         heads: Number of classes of each head; empty for regression.
         columns: For each class of the dataset, the output of the model that stands for it.
@@ -50,6 +52,7 @@ class EvalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     subset: str
     subset_sha256: str
     num_listed: int
+    num_listed_by_class: tuple[int, ...] = ()
     num_absent: int
     heads: dict[str, int]
     columns: dict[str, tuple[int, ...]]
@@ -70,6 +73,11 @@ class EvalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def eval_id(self) -> str:
         """Twelve hex digits of the content."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:12]
+
+    @property
+    def is_random_subset(self) -> bool:
+        """Whether the videos were drawn at random from the list, and not named or all taken."""
+        return self.subset.partition(",")[0] not in ("all", "listed")
 
     @property
     def videos_per_batch(self) -> int:

@@ -5,7 +5,7 @@ Wilson's interval for a share of independent videos; a bootstrap where the numbe
 All values are shares in [0, 1] or in the metric's own unit, never percent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,6 +68,61 @@ def finite_population(interval: Interval, *, num_videos: int, num_listed: int) -
         high=middle + reach,
         method=f"{interval.method}, finite list",
     )
+
+
+def stratified(right: ArrayLike, strata: Sequence[int], num_listed: Mapping[int, int]) -> Interval:
+    """The interval for the score on the whole list, from some random videos of each class.
+
+    The score is the mean of the classes' shares, weighted by their videos on the list; its standard
+    error is sqrt(sum W^2 p (1 - p) / (n - 1) (1 - f)) with W a class's part of the list, n its
+    videos here, p its share and f = n over its videos on the list. A class with one video is joined
+    with the next, for its variance cannot be seen. The interval is Wilson's at the number of
+    independent videos that would have this standard error.
+
+    Args:
+        right: (N,) whether each video is right.
+        strata: Class of each video.
+        num_listed: Videos of each class on the list.
+    """
+    hits = np.asarray(right, dtype=np.float64)
+    share, variance, total = 0.0, 0.0, sum(num_listed.values())
+    for members, listed in _joined_strata(np.asarray(strata), num_listed):
+        weight, p, n = listed / total, float(hits[members].mean()), len(members)
+        share += weight * p
+        variance += weight**2 * p * (1 - p) / max(n - 1, 1) * (1 - n / listed)
+    if variance <= 0:  # all right, all wrong, or all here: nothing is seen of the spread
+        plain = wilson(int(hits.sum()), len(hits))
+        return finite_population(plain, num_videos=len(hits), num_listed=total)
+    effective = share * (1 - share) / variance
+    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    middle = (share + z * z / (2 * effective)) / (1 + z * z / effective)
+    spread = share * (1 - share) / effective + z * z / (4 * effective**2)
+    reach = z / (1 + z * z / effective) * float(np.sqrt(spread))
+    return Interval(low=middle - reach, high=middle + reach, method="Wilson, stratified")
+
+
+def _joined_strata(
+    strata: NDArray[np.int64], num_listed: Mapping[int, int]
+) -> Iterator[tuple[NDArray[np.intp], int]]:
+    """Videos of each class and their number on the list, no class with less than two videos.
+
+    Classes are joined in the order of their size on the list, so that alike ones meet.
+    """
+    members: list[NDArray[np.intp]] = []
+    listed = 0
+    order = sorted(num_listed, key=lambda name: (num_listed[name], name))
+    last: tuple[NDArray[np.intp], int] | None = None
+    for name in order:
+        members.append(np.flatnonzero(strata == name))
+        listed += num_listed[name]
+        if sum(map(len, members)) >= 2:
+            if last is not None:
+                yield last
+            last, members, listed = (np.concatenate(members), listed), [], 0
+    if last is None:
+        yield np.concatenate(members), listed
+    else:  # what is left over goes to the largest
+        yield np.concatenate([last[0], *members]), last[1] + listed
 
 
 def bootstrap(

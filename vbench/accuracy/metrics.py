@@ -45,14 +45,27 @@ class Score:
     p_value: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """The whole list, of which a random subset was evaluated.
+
+    Attributes:
+        num_videos: On the list.
+        by_class: The same of each class, where the subset was drawn class by class; else empty.
+    """
+
+    num_videos: int
+    by_class: tuple[int, ...] = ()
+
+
 def scores(
-    records: Sequence[VideoRecord], *, num_listed: int | None = None, middle_view: int | None = None
+    records: Sequence[VideoRecord], *, listed: Listed | None = None, middle_view: int | None = None
 ) -> list[Score]:
     """Every accuracy of an evaluation.
 
     Args:
         records: One a video, failures among them.
-        num_listed: Videos of the whole list, of which these are a random subset.
+        listed: The whole list, of which these are a random subset.
         middle_view: The view that one clip and one crop would be, for the single-view accuracy.
     """
     decoded = [record for record in records if record.status == "ok"]
@@ -62,7 +75,7 @@ def scores(
         return [squared_error(decoded)]
     found: list[Score] = []
     for head in sorted(decoded[0].heads, key=_head_order):
-        found += _head_scores(records, decoded, head, num_listed, middle_view)
+        found += _head_scores(records, decoded, head, listed, middle_view)
     return found
 
 
@@ -74,12 +87,12 @@ def _head_scores(
     records: Sequence[VideoRecord],
     decoded: Sequence[VideoRecord],
     head: str,
-    num_listed: int | None,
+    listed: Listed | None,
     middle_view: int | None,
 ) -> list[Score]:
     found = [
-        share(decoded, head, "top1", is_top(head, 1), num_listed=num_listed),
-        share(decoded, head, "top5", is_top(head, NUM_TOP), num_listed=num_listed),
+        share(decoded, head, "top1", is_top(head, 1), listed=listed),
+        share(decoded, head, "top5", is_top(head, NUM_TOP), listed=listed),
     ]
     if head != ACTION:
         found.append(mean_class(decoded, head))
@@ -134,7 +147,7 @@ def share(
     judge: Judge,
     *,
     videos: str = "decoded",
-    num_listed: int | None = None,
+    listed: Listed | None = None,
 ) -> Score:
     """The share of videos that are right: Wilson, or a bootstrap over groups of videos."""
     right = hits(records, judge)
@@ -144,10 +157,8 @@ def share(
     else:
         interval = intervals.bootstrap(right, np.ones(len(right)), groups=groups)
     on_list = None
-    if num_listed is not None and num_listed > len(right) and groups is None:
-        on_list = intervals.finite_population(
-            interval, num_videos=len(right), num_listed=num_listed
-        )
+    if listed is not None and listed.num_videos > len(right) and groups is None:
+        on_list = _on_list(interval, records, head, right, listed)
     return Score(
         metric=metric,
         head=head,
@@ -158,6 +169,21 @@ def share(
         list_interval=on_list,
         baseline=commonest_share(records, head) if metric == "top1" else None,
     )
+
+
+def _on_list(
+    interval: Interval,
+    records: Sequence[VideoRecord],
+    head: str,
+    right: NDArray[np.bool_],
+    listed: Listed,
+) -> Interval:
+    if not listed.by_class:
+        return intervals.finite_population(
+            interval, num_videos=len(right), num_listed=listed.num_videos
+        )
+    by_class = {name: count for name, count in enumerate(listed.by_class) if count}
+    return intervals.stratified(right, [label_of(record, head) for record in records], by_class)
 
 
 def mean_class(records: Sequence[VideoRecord], head: str) -> Score:

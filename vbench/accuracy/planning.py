@@ -1,6 +1,7 @@
 """What an evaluation will do: its videos, protocol and classes, settled before it runs."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -144,6 +145,7 @@ def plan(asked: Asked) -> Plan:
         subset=_subset_in_words(asked),
         subset_sha256=subsets.sha256(chosen),
         num_listed=len(dataset.videos),
+        num_listed_by_class=_by_class(dataset) if asked.subset.is_drawn else (),
         num_absent=len(absent),
         heads={head: len(names) for head, names in dataset.heads.items()},
         columns=columns,
@@ -243,6 +245,15 @@ def _refuse_incomplete(dataset: Dataset, space: str) -> None:
                 f"{dataset.name} has {known[head]} classes, these annotations name: {len(classes)}",
                 hint="put all class names beside them as classes.txt, or use --class-names FILE",
             )
+
+
+def _by_class(dataset: Dataset) -> tuple[int, ...]:
+    """Videos of each class on the list; empty for several heads, and for none."""
+    if len(dataset.heads) != 1:
+        return ()
+    ((head, classes),) = dataset.heads.items()
+    counts = Counter(video.labels[head] for video in dataset.videos)
+    return tuple(counts[number] for number in range(len(classes)))
 
 
 def _subset_in_words(asked: Asked) -> str:

@@ -31,6 +31,11 @@ class SubsetSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     keys: tuple[str, ...] | None = None
     seed: int = 0
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether it takes videos of each class at random."""
+        return self.count is not None or self.per_class is not None
+
 
 def choose(videos: Sequence[Video], spec: SubsetSpec) -> list[Video]:
     """The videos of the subset, in the order of their hashes.

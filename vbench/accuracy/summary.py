@@ -13,7 +13,7 @@ from vbench.accuracy.datasets import DATASETS
 from vbench.accuracy.evaluation import EvalSpec
 from vbench.accuracy.label_order import OrderCheck, check_order
 from vbench.accuracy.label_space import NO_OUTPUT
-from vbench.accuracy.metrics import Score
+from vbench.accuracy.metrics import Listed, Score
 from vbench.accuracy.types import ACTION, SCHEMA_VERSION, VideoRecord
 from vbench.core.evaluations import VideoCost
 
@@ -93,10 +93,10 @@ def summarise(
     records = sorted(records, key=lambda record: record.key)
     failed = [record for record in records if record.status != "ok"]
     damaged = [(record.key, record.damage) for record in records if record.damage]
-    is_subset = spec.subset != "all"
+    listed = Listed(num_videos=spec.num_listed, by_class=spec.num_listed_by_class)
     found = metrics.scores(
         records,
-        num_listed=spec.num_listed if is_subset else None,
+        listed=listed if spec.is_random_subset else None,
         middle_view=spec.protocol.middle_view,
     )
     found += temporal.scores(records, spec.reversals)
