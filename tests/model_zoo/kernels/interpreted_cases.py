@@ -118,10 +118,19 @@ def test_scan_of_strided_operands():
     assert_scans_agree(strided, 1e-13)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "has_bias", "silu"),
+    [
+        *(
+            ((2, 2, 5, 3, 4), has_bias, silu)
+            for has_bias in (True, False)
+            for silu in (True, False)
+        ),
+        ((1, 1, 1, 2, 4), True, True),
+        ((3, 1, 67, 66, 3), True, True),
+    ],
+)
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("silu", [True, False])
-@pytest.mark.parametrize("has_bias", [True, False])
-@pytest.mark.parametrize("sizes", [(2, 2, 5, 3, 4), (1, 1, 1, 2, 4), (3, 1, 35, 66, 3)])
 def test_convolution(sizes, has_bias, silu, dtype):
     num_directions, batch, length, channels, num_taps = sizes
     x = normal(batch, length, 2 * channels, dtype=dtype, seed=1)[..., channels:]
