@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from vbench.accuracy.datasets import DATASETS, Dataset, Video, load
+from vbench.accuracy.datasets import DATASETS, Dataset, Video, jester, load, opposites
 from vbench.accuracy.datasets.files import Media
 from vbench.core.errors import UsageError
 
@@ -98,7 +98,33 @@ def test_jester_reads_folders_of_frames(tmp_path):
     touch(tmp_path, "20bn-jester-v1/9223/00001.jpg")
     dataset = load("jester", root=tmp_path)
     assert facts(dataset) == [("9223", "20bn-jester-v1/9223", 1), ("34", "20bn-jester-v1/34", 2)]
-    assert [video.slices for video in dataset.videos] == [("directional",), ()]
+    assert [video.slices for video in dataset.videos] == [("directional", "left/right"), ()]
+    assert dataset.reversals == {"class": (1, 0, -1)}
+
+
+def test_gestures_are_paired_with_their_opposites():
+    classes = ["Pushing Hand Away", "Pulling Hand In", "Turning Hand Clockwise", "Thumb Up",
+               "Turning Hand Counterclockwise", "Zooming In With Full Hand", "Thumb Down",
+               "Zooming Out With Full Hand", "Doing other things"]  # fmt: skip
+    pairs = opposites.opposite_places(classes, jester.DIRECTIONS)
+    assert opposites.reversals(pairs, len(classes)) == (1, 0, 4, 6, 2, 7, 3, 5, -1)
+    assert jester.slices_of(2, pairs) == ("directional", "clockwise/counterclockwise")
+
+
+def test_templates_are_paired_with_what_they_look_like_backwards(tmp_path):
+    classes = ["Closing it", "Moving it away from the rim", "Moving it closer to the rim",
+               "Opening it", "Putting it into a cup", "Pulling it from left to right",
+               "Pulling it from right to left", "Taking it out of a cup", "Tearing it"]  # fmt: skip
+    put(
+        tmp_path,
+        labels_DOT_json=json.dumps({name: str(i) for i, name in enumerate(classes)}),
+        validation_DOT_json=json.dumps(
+            [{"id": i, "template": name} for i, name in enumerate(classes)]
+        ),
+    )
+    dataset = load("ssv2", root=tmp_path)
+    assert dataset.reversals == {"class": (3, 2, 1, 0, 7, 6, 5, 4, -1)}
+    assert [video.slices for video in dataset.videos] == [("reversible",)] * 8 + [()]
 
 
 EPIC_HEADER = (

@@ -5,16 +5,31 @@ Labels stand one a line in their order; a list has lines ``id;label``. Frames ar
 Source: open-mmlab/mmaction2 tools/data/parse_file_list.py.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
-from vbench.accuracy.datasets import ONE_HEAD, Copy, Dataset, Video, files, register_dataset
+from vbench.accuracy.datasets import (
+    ONE_HEAD,
+    Copy,
+    Dataset,
+    Video,
+    files,
+    opposites,
+    register_dataset,
+)
 from vbench.core.errors import UsageError
 
 SPLITS: Final = {"val": "validation", "train": "train"}
 FOLDERS: Final = (".", "20bn-jester-v1", "frames", "videos")
-# Pairs that differ in direction alone, by the words that make the difference.
-DIRECTIONS: Final = (("left", "right"), ("up", "down"), ("in", "out"), ("forward", "backward"),
-                     ("clockwise", "counterclockwise"))  # fmt: skip
+# Words by which a gesture differs from its opposite, which is also what it looks like backwards.
+DIRECTIONS: Final[dict[str, opposites.Swap]] = {
+    "left/right": (("left", "right"),),
+    "up/down": (("up", "down"),),
+    "in/out": (("in", "out"),),
+    "forward/backward": (("forward", "backward"),),
+    "clockwise/counterclockwise": (("clockwise", "counterclockwise"),),
+    "pushing/pulling": (("pushing", "pulling"), ("away", "in")),
+}
 
 
 @register_dataset(
@@ -33,7 +48,7 @@ def read(copy: Copy) -> Dataset:
     number = files.index_of(classes)
     folder = next(f for f in (*FOLDERS[1:], FOLDERS[0]) if (copy.root / f).is_dir())
     prefix = "" if folder == "." else f"{folder}/"
-    directional = directional_classes(classes)
+    pairs = opposites.opposite_places(classes, DIRECTIONS)
     videos = []
     for line in files.lines(path):
         identity, separator, label = line.partition(";")
@@ -44,7 +59,7 @@ def read(copy: Copy) -> Dataset:
                 key=identity,
                 path=f"{prefix}{identity}",
                 labels={ONE_HEAD: number[label]},
-                slices=("directional",) if label in directional else (),
+                slices=slices_of(number[label], pairs),
             )
         )
     return Dataset(
@@ -53,21 +68,15 @@ def read(copy: Copy) -> Dataset:
         root=copy.root,
         heads={ONE_HEAD: tuple(classes)},
         videos=tuple(videos),
+        reversals={ONE_HEAD: opposites.reversals(pairs, len(classes))},
     )
 
 
-def directional_classes(classes: list[str]) -> set[str]:
-    """Classes whose opposite direction is a class too.
+def slices_of(label: int, pairs: Mapping[str, Mapping[int, int]]) -> tuple[str, ...]:
+    """The directions that a class has an opposite in, and one name for all of them.
 
-    >>> sorted(directional_classes(["Swiping Left", "Swiping Right", "Thumb Up", "No gesture"]))
-    ['Swiping Left', 'Swiping Right']
+    >>> slices_of(0, {"left/right": {0: 1, 1: 0}, "up/down": {}})
+    ('directional', 'left/right')
     """
-    lowered = {name.lower(): name for name in classes}
-    found: set[str] = set()
-    for name in lowered:
-        for first, second in DIRECTIONS:
-            words = [second if word == first else word for word in name.split()]
-            opposite = " ".join(words)
-            if opposite != name and opposite in lowered:
-                found |= {lowered[name], lowered[opposite]}
-    return found
+    found = tuple(title for title, places in pairs.items() if label in places)
+    return ("directional", *found) if found else ()
