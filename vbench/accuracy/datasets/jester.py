@@ -5,7 +5,7 @@ Labels stand one a line in their order; a list has lines ``id;label``. Frames ar
 Source: open-mmlab/mmaction2 tools/data/parse_file_list.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from vbench.accuracy.datasets import (
@@ -30,6 +30,7 @@ DIRECTIONS: Final[dict[str, opposites.Swap]] = {
     "clockwise/counterclockwise": (("clockwise", "counterclockwise"),),
     "pushing/pulling": (("pushing", "pulling"), ("away", "in")),
 }
+STILL: Final = "thumb"  # begins the names of gestures that do not move
 
 
 @register_dataset(
@@ -68,7 +69,16 @@ def read(copy: Copy) -> Dataset:
         root=copy.root,
         heads={ONE_HEAD: tuple(classes)},
         videos=tuple(videos),
-        reversals={ONE_HEAD: opposites.reversals(pairs, len(classes))},
+        reversals={ONE_HEAD: backwards(classes, pairs)},
+    )
+
+
+def backwards(classes: Sequence[str], pairs: Mapping[str, Mapping[int, int]]) -> tuple[int, ...]:
+    """What each gesture becomes if time is reversed; a thumb that is shown stays what it is."""
+    found = opposites.reversals(pairs, len(classes))
+    return tuple(
+        place if name.lower().startswith(STILL) else other
+        for place, (name, other) in enumerate(zip(classes, found, strict=True))
     )
 
 
