@@ -9,7 +9,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses $(WORKERS) \
   --dist loadgroup -p no:logging
 
-.PHONY: demo test check gpu fix clean
+.PHONY: demo test check gpu nano fix clean
 
 demo: $(VENV)/.installed
 	$(BIN)/vbench demo
@@ -30,6 +30,19 @@ gpu: $(VENV)/.installed-test
 	$(BIN)/vbench sweep figure1 --out results/figure1
 	$(BIN)/vbench sweep figure1_gpu --out results/figure1_gpu || test $$? -eq 1
 	$(BIN)/vbench report results/figure1 results/figure1_gpu --out reports/figure1
+
+# The nano models on the motion benchmark, from nothing: weights, accuracies, report.
+NANO = $(shell $(BIN)/vbench models '*_nano' --json | $(BIN)/python -c \
+  'import json, sys; print(*(model["name"] for model in json.load(sys.stdin)))')
+nano: $(VENV)/.installed
+	for model in $(NANO); do \
+	  $(BIN)/vbench train $$model --threads 1 && \
+	  cp results/train-$$model/model.safetensors model_zoo/weights/nano/$$model.safetensors && \
+	  rm -rf results/motion/$$model && \
+	  $(BIN)/vbench eval $$model --out results/motion/$$model || exit 1; \
+	done
+	$(BIN)/python -m vbench.accuracy.motion.expected results/motion/*
+	$(BIN)/vbench report results/motion/* --out reports/accuracy
 
 fix: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

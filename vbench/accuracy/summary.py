@@ -14,6 +14,8 @@ from vbench.accuracy.evaluation import EvalSpec
 from vbench.accuracy.label_order import OrderCheck, check_order
 from vbench.accuracy.label_space import NO_OUTPUT
 from vbench.accuracy.metrics import Listed, Score
+from vbench.accuracy.motion import expected
+from vbench.accuracy.motion.expected import Judgement
 from vbench.accuracy.types import ACTION, SCHEMA_VERSION, VideoRecord
 from vbench.core.evaluations import VideoCost
 
@@ -58,6 +60,7 @@ class Summary(Struct, frozen=True, kw_only=True):
         family: The model's architecture, as the zoo titles it.
         evaluated_at_utc: When the last video was evaluated, to a second.
         cost: Of a video; None where it was not to be measured.
+        judgements: Scores beside those of the weights that come with vbench.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -80,6 +83,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     family: str = ""
     evaluated_at_utc: str | None = None
     cost: VideoCost | None = None
+    judgements: tuple[Judgement, ...] = ()
 
 
 def summarise(
@@ -122,7 +126,15 @@ def summarise(
         family=_family(spec.model),
         evaluated_at_utc=evaluated_at_utc,
         cost=cost,
+        judgements=tuple(_judgements(spec, found)),
     )
+
+
+def _judgements(spec: EvalSpec, found: Sequence[Score]) -> list[Judgement]:
+    """Beside the shipped weights' own scores, where a whole generated list was scored."""
+    if spec.dataset != "motion" or spec.checkpoint is None or spec.subset != "all":
+        return []
+    return expected.judge(spec.model, spec.list_sha256, found)
 
 
 def _family(model: str) -> str:

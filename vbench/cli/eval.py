@@ -1,13 +1,11 @@
 """`vbench eval`: the accuracy of a model under its own protocol, and how sure it is."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vbench.cli import console, eval_cost, making, options
-from vbench.core import units
+from vbench.cli import console, eval_cost, eval_table, making, options
 from vbench.core.errors import UsageError, VbenchError
 from vbench.core.types import Record
 
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
     from vbench.accuracy.evaluate import Evaluation
     from vbench.accuracy.planning import Plan
     from vbench.accuracy.summary import Summary
-
-NUM_SHOWN: Final = 10  # failures on the screen
 
 
 def eval_(
@@ -162,7 +158,7 @@ def eval_(
     making.ensure(dataset, asked.folder, split)
     planned = plan(asked)
     if dry_run:
-        print_plan(planned, json=json)
+        eval_table.print_plan(planned, json=json)
         return
     run_dir = out or results / planned.default_name
     record = eval_cost.measured(planned.spec, run_dir) if cost else None
@@ -170,7 +166,7 @@ def eval_(
     if json:
         console.data({"run_dir": str(run_dir), "summary": summary, "cost": record})
     else:
-        print_summary(summary)
+        eval_table.print_summary(summary)
     if not summary.num_decoded:
         raise VbenchError(f"none of {summary.num_videos} videos could be read")
 
@@ -263,97 +259,3 @@ def announce(evaluation: "Evaluation") -> None:
     if evaluation.torn_lines:
         lines = ", ".join(map(str, evaluation.torn_lines))
         console.note(f"kept but not read, half-written by a killed run: line {lines}")
-
-
-def print_plan(plan: "Plan", *, json: bool) -> None:
-    """What would be done, and the half-width and the difference that it would resolve."""
-    from vbench.accuracy import comparison, intervals
-
-    spec, n = plan.spec, len(plan.videos)
-    half = intervals.wilson(round(0.8 * n), n).half_width
-    facts = {
-        "dataset": f"{spec.dataset} {spec.split}",
-        "videos": n,
-        "videos of the list": spec.num_listed,
-        "videos not in this copy": spec.num_absent,
-        "protocol": str(spec.protocol),
-        "views": n * spec.protocol.num_views,
-        "label space": spec.label_space,
-        "half-width at 80 %, points": round(100 * half, 2),
-        "difference of two models found, points": round(
-            100 * comparison.detectable_difference(n, 0.1), 2
-        ),
-        "subset sha256": spec.subset_sha256,
-    }
-    if json:
-        console.data({"spec": spec, "facts": facts})
-    else:
-        console.table("planned", ("fact", "value"), list(facts.items()))
-
-
-def print_summary(summary: "Summary") -> None:
-    """The table of accuracies to stdout, what explains it to stderr."""
-    rows = []
-    for score in summary.scores:
-        scale, unit = (1, "") if score.metric == "mse" else (100, " %")
-        interval, whole = score.interval, score.list_interval
-        rows.append(
-            (
-                score.head,
-                score.metric.replace("_", " "),
-                score.videos,
-                score.num_videos,
-                f"{scale * score.value:.2f}{unit}",
-                f"{scale * interval.low:.2f} to {scale * interval.high:.2f}",
-                f"{scale * whole.low:.2f} to {scale * whole.high:.2f}" if whole else "",
-                f"{scale * score.baseline:.2f}{unit}" if score.baseline is not None else "",
-                interval.method,
-            )
-        )
-    columns = (
-        "head", "metric", "videos", "n", "measured", "95 % interval", "of the whole list",
-        "baseline", "method",
-    )  # fmt: skip
-    spec = summary.spec
-    console.table(f"{spec.model} on {spec.dataset} {spec.split}: {spec.protocol}", columns, rows)
-    for line in notes(summary):
-        console.note(line)
-
-
-def shown(value: float, unit: str) -> str:
-    """One quantity with its unit."""
-    return units.scale_for(unit, [value]).with_unit(value)
-
-
-def _named(kind: str, videos: Sequence[tuple[str, str]]) -> list[str]:
-    """The first of these videos with their reasons, and where the others are."""
-    shown = [f"{kind}: {key}: {reason}" for key, reason in videos[:NUM_SHOWN]]
-    more = len(videos) - NUM_SHOWN
-    return [*shown, f"{kind}: {more} more in summary.json"] if more > 0 else shown
-
-
-def notes(summary: "Summary") -> list[str]:
-    """What must be known with the numbers."""
-    spec, times = summary.spec, summary.times
-    found = [f"warning: {text}" for text in summary.warnings]
-    found += _named("unreadable", summary.failures) + _named("damaged", summary.damaged)
-    found.append(
-        f"list {spec.list_sha256[:12]} of {spec.num_listed}, subset {spec.subset} "
-        f"{spec.subset_sha256[:12]}; near-ties: {summary.num_fragile}"
-    )
-    if times is not None:
-        found.append(
-            f"a video: decoding {shown(times.decode_s, 's')} of a process, waiting "
-            f"{shown(times.wait_s, 's')}, model {shown(times.model_s, 's')}; "
-            f"the bottleneck is {times.bottleneck}"
-        )
-    found += eval_cost.notes(summary.cost) if summary.cost is not None else []
-    for other in summary.published:
-        result = other.result
-        low, high = 100 * result.interval.low, 100 * result.interval.high
-        found.append(
-            f"{result.verdict}: {other.printed} ({other.source}), difference "
-            f"{100 * result.difference:+.2f} points, 95 % {low:+.2f} to {high:+.2f}, "
-            f"margin {100 * result.margin:.1f}"
-        )
-    return found

@@ -103,7 +103,9 @@ def default_root(header: Header) -> Path:
 
 
 def clips_of(name: str, header: Header) -> list[Clip]:
-    """The list of a split: every verb as often as the others, and every noun with every verb.
+    """The list of a split: every verb as often as the others, and with every noun.
+
+    For training, pairs that are held out are left out, one or two nouns a verb.
 
     Raises:
         UsageError: No such split or size.
