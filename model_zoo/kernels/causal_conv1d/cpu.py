@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model_zoo.kernels._huge_pages import in_huge_pages
+
 BLOCK_TOKENS: Final = 256
 
 
@@ -24,7 +26,7 @@ def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, reverse: Sequence[bool], silu: bool
 ) -> Tensor:
     """Convolve; arguments and result are those of the operator `model_zoo::causal_conv1d`."""
-    y = x.new_empty(weight.shape[0], *x.shape)
+    y = in_huge_pages(x.new_empty(weight.shape[0], *x.shape))
     taps, shift = _in_accumulator_dtype(x, weight, bias)
     for g, is_reversed in enumerate(reverse):
         for start, stop in _blocks(x.shape[1]):

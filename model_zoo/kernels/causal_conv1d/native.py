@@ -13,6 +13,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from model_zoo.kernels._channel_walk import ChannelWalk, common_dtype, dense, in_blocks
+from model_zoo.kernels._huge_pages import in_huge_pages
 from model_zoo.kernels._llvm import InstructionSet, NativeKernel, compile_kernel
 
 
@@ -49,7 +50,7 @@ def forward(
 ) -> Tensor:
     """Convolve on a CPU, not in float64; as of the operator `model_zoo::causal_conv1d`."""
     dtype = common_dtype([x], level)
-    y = x.new_empty((len(reverse), *x.shape), dtype=dtype)
+    y = in_huge_pages(x.new_empty((len(reverse), *x.shape), dtype=dtype))
     bias = weight.new_zeros(weight.shape[:2]) if bias is None else bias
     operands = {
         "x": dense(x, dtype),

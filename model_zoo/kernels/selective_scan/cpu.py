@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model_zoo.kernels._huge_pages import in_huge_pages
 from model_zoo.kernels.selective_scan.inputs import LOG2_E, ScanInputs
 
 CHUNK_TOKENS: Final = 32  # R x T: with E=384, N=16 in float32 two such arrays fill 1.5 MiB
@@ -31,7 +32,7 @@ SOFTPLUS_THRESHOLD: Final = 20.0  # torch's own: above it softplus(x) = x
 def forward(inputs: ScanInputs, *, checkpoint_steps: int) -> tuple[Tensor, Tensor]:
     """Scan; results as of the operator `model_zoo::selective_scan`."""
     _, batch, length, channels = inputs.u.shape
-    y = inputs.u.new_empty(batch, length, channels)
+    y = in_huge_pages(inputs.u.new_empty(batch, length, channels))
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
     num_rows = min(MAX_ROWS, batch)
     num_steps = math.gcd(CHUNK_TOKENS // num_rows, checkpoint_steps)  # of 0 and n it is n

@@ -12,6 +12,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from model_zoo.kernels._channel_walk import ChannelWalk, common_dtype, dense, in_blocks
+from model_zoo.kernels._huge_pages import in_huge_pages
 from model_zoo.kernels._llvm import InstructionSet, NativeKernel, compile_kernel
 from model_zoo.kernels.selective_scan.inputs import LOG2_E, ScanInputs, accumulator_dtype
 
@@ -70,7 +71,7 @@ def forward(
     dtype = common_dtype(list(streams.values()), level)
     operands = {name: dense(x, dtype) for name, x in streams.items()}
     operands |= _parameters(inputs, level)
-    y = inputs.u.new_empty(inputs.u.shape[1:], dtype=dtype)
+    y = in_huge_pages(inputs.u.new_empty(inputs.u.shape[1:], dtype=dtype))
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
     kind = Scan(
         level=level,
