@@ -63,7 +63,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@echo "installing vbench into $(VENV)" >&2
-	$(INSTALL) -e '.[native]'
+	$(INSTALL) -e '.[native,video]'
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -1,7 +1,5 @@
 """`vbench train`: fit a nano model to the motion benchmark; the same command goes on."""
 
-import shlex
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import vbench
 from vbench.cli import console, making, options
 from vbench.core.errors import UsageError
 
@@ -77,8 +76,9 @@ def train(
         weights = training.export(
             {
                 "model": model,
-                "command": shlex.join(["vbench", *sys.argv[1:]]),
+                "command": command(model, recipe, threads),
                 "recipe": recipe.as_json(),
+                "made_by": _versions(),
                 "data": (folder / "motion.json").read_text(encoding="utf-8").strip(),
             }
         )
@@ -93,6 +93,22 @@ def train(
     else:
         console.table(f"{model} on {dataset}", ("fact", "value"), list(facts.items()))
     console.note(f"to score it: vbench eval {model} --checkpoint {weights}")
+
+
+def command(model: str, recipe: "Recipe", threads: int | None) -> str:
+    """What makes the same weights again, wherever the folders lie."""
+    words = [f"vbench train {model} --steps {recipe.steps} --batch-size {recipe.batch_clips}"]
+    words.append(f"--learning-rate {recipe.learning_rate:g} --seed {recipe.seed}")
+    words += [f"--threads {threads}"] if threads is not None else []
+    return " ".join(words)
+
+
+def _versions() -> str:
+    import torch
+
+    from vbench.measure.environment import git_commit
+
+    return f"vbench {vbench.__version__} {git_commit() or ''}, torch {torch.__version__}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vbench.accuracy.fit.recipe import Recipe
+from vbench.core.errors import UnavailableError
 
 CONVOLUTIONS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 PIXEL_CHANNELS: Final = 3
@@ -40,6 +41,10 @@ class Optimizer:
         self.kernels = [p for p in trained if id(p) in hidden]
         self.matrices = [p.detach().view(p.shape[0], -1) for p in self.kernels]
         if self.matrices:
+            if not hasattr(torch.optim, "Muon"):
+                raise UnavailableError(
+                    f"training needs torch 2.9 or later, this is {torch.__version__}"
+                )
             muon = torch.optim.Muon(
                 self.matrices,
                 lr=recipe.learning_rate,
