@@ -40,6 +40,7 @@ class EvalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         checkpoint: Name of its file; None for random weights.
         reversals: For a head, the class that each class becomes if time is reversed, or -1.
         controls: Names of those that are run beside the clips as they are.
+        keeps_probabilities: Records hold those of every class.
         batch_views: Views in one forward pass. Videos always share a batch with the same others,
             so that a resumed evaluation computes the same numbers.
     """
@@ -66,6 +67,7 @@ class EvalSpec(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     device: str
     batch_views: Positive
     seed: int = 0
+    keeps_probabilities: bool = False
     reversals: dict[str, tuple[int, ...]] = {}
     controls: tuple[str, ...] = ()
 

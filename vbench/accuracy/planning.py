@@ -53,6 +53,7 @@ class Asked:
     attention: str = "sdpa"
     batch_views: int | None = None
     with_controls: bool | None = None
+    keeps_probabilities: bool = False
 
     @property
     def folder(self) -> Path:
@@ -161,6 +162,7 @@ def plan(asked: Asked) -> Plan:
         seed=asked.subset.seed,
         reversals={head: tuple(classes) for head, classes in dataset.reversals.items()},
         controls=asked.controls,
+        keeps_probabilities=asked.keeps_probabilities,
     )
     return Plan(spec=spec, asked=asked, dataset=dataset, videos=present, absent=absent)
 

@@ -66,6 +66,20 @@ def averaged(logits: Logits, aggregate: Aggregate) -> NDArray[np.float64]:
     return summed
 
 
+def log_probabilities(
+    outputs: Mapping[str, NDArray[np.floating]],
+    columns: Mapping[str, Sequence[int]],
+    aggregate: Aggregate,
+) -> dict[str, tuple[float, ...]]:
+    """Of every class of each head, the views averaged, to seven digits; softmax undoes them."""
+    found = {}
+    for head, places in columns.items():
+        averages = averaged(_of_classes(outputs[head], places), aggregate)
+        logs = np.log(np.maximum(averages, np.finfo(np.float32).tiny))
+        found[head] = tuple(float(f"{value:.7g}") for value in logs)
+    return found
+
+
 def score(
     probabilities: NDArray[np.float64],
     label: int,

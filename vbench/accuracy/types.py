@@ -44,6 +44,8 @@ class VideoRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         group: Videos of one group depend on each other: segments of a video, clips of a film.
         slices: Named parts of the dataset that the video belongs to.
         target: True value, for a regression task; `value` is the model's.
+        log_probabilities: Of every class of each head, where they were asked for: what a result
+            file of a challenge holds.
         num_frames: Decodable frames.
         damage: Signs that a video which was read is not whole.
         decode_s: Reading, resizing and cropping, in a worker process.
@@ -61,6 +63,7 @@ class VideoRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     slices: tuple[str, ...] = ()
     target: float | None = None
     value: float | None = None
+    log_probabilities: dict[str, tuple[float, ...]] = {}
     num_frames: int | None = None
     damage: str | None = None
     decode_s: float | None = None

@@ -30,7 +30,7 @@ from vbench.accuracy.evaluation import (
     Loaded,
     Message,
 )
-from vbench.accuracy.scoring import score_heads
+from vbench.accuracy.scoring import log_probabilities, score_heads
 from vbench.accuracy.transforms import to_clips
 from vbench.accuracy.types import SCHEMA_VERSION, HeadScore, VideoRecord
 from vbench.core.errors import UnavailableError, UsageError, VbenchError
@@ -236,6 +236,10 @@ class Scorer:
         if video.target is not None:
             value = float(own[VALUE][:, 0].mean())
             return VideoRecord(status="ok", value=value, model_s=model_s, **common)
+        if self.spec.keeps_probabilities:
+            common["log_probabilities"] = log_probabilities(
+                own, self.spec.columns, self.spec.protocol.aggregate
+            )
         heads = {control: self._scored(heads, control, video) for control, heads in outputs.items()}
         return VideoRecord(
             status="ok", heads=heads.pop(AS_IS), controls=heads, model_s=model_s, **common

@@ -105,6 +105,12 @@ def eval_(
     cost: Annotated[
         bool, typer.Option("--cost/--no-cost", help="Also measure what a video costs.")
     ] = True,
+    submission: Annotated[
+        Path | None,
+        typer.Option(
+            "--submission", metavar="FILE", help="Also write EPIC-KITCHENS-100's result file."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how sure it would be.")
     ] = False,
@@ -118,6 +124,7 @@ def eval_(
 
     Example: vbench eval videomamba_tiny --dataset ssv2 --root ssv2 --checkpoint FILE --subset 1000
     """
+    from vbench.accuracy import submission as result_files
     from vbench.accuracy.planning import Asked, plan
     from vbench.accuracy.subsets import SubsetSpec, read_keys
 
@@ -154,7 +161,9 @@ def eval_(
         attention=attention,
         batch_views=batch_size,
         with_controls=controls,
+        keeps_probabilities=submission is not None,
     )
+    result_files.refuse(dataset, submission)
     making.ensure(dataset, asked.folder, split)
     planned = plan(asked)
     if dry_run:
@@ -169,6 +178,17 @@ def eval_(
         eval_table.print_summary(summary)
     if not summary.num_decoded:
         raise VbenchError(f"none of {summary.num_videos} videos could be read")
+    if submission is not None:
+        submit(submission, run_dir)
+
+
+def submit(path: Path, run_dir: Path) -> None:
+    """Write the result file of a challenge from the records of an evaluation."""
+    from vbench.accuracy import submission
+    from vbench.accuracy.evaluate import read_videos
+
+    written = submission.write(path, read_videos(run_dir)[0])
+    console.note(f"scores of {written} segments: {path}")
 
 
 def shipped(model: str) -> Path | None:
