@@ -40,16 +40,12 @@ NARROW = {"u", "delta", "B", "C", "z", "y", "x", "grad", "of_directions"} | {
     *("to_x_weight", "to_dt_weight"),
     *("receptance", "value", "of_receptance", "of_value"),
 }
+# Any integer, all else being multiples of 16. B and C are parts of a projection of R + 2 N columns.
 UNALIGNED = {
-    "length",
-    "batch",
-    "offset",
-    "num_tokens",
-    "chunk_tokens",
-    "num_heads",
-    "num_rows",
-    "rows_of_sample",
-}  # any integer; all else is a multiple of 16
+    *("B", "B_g", "B_b", "B_l", "C", "C_g", "C_b", "C_l"),
+    *("length", "batch", "offset", "span_tokens", "num_spans"),
+    *("num_tokens", "chunk_tokens", "num_heads", "num_rows", "rows_of_sample"),
+}
 CONVOLUTION = {"REVERSED": 2, "NUM_TAPS": 4, "IS_FLOAT64": False, "BLOCK_L": 32, "BLOCK_E": 64}
 
 
@@ -182,7 +178,7 @@ def test_the_gate_compiles_without_spills(capability, tmp_path):
 @pytest.mark.parametrize(
     ("kernel", "constants"),
     [
-        (convolution.convolve_kernel, {"SILU": True}),
+        (convolution.convolve_kernel, {"SILU": True, "BLOCK_L": convolution.BLOCK_TOKENS_FORWARD}),
         (convolution.taps_gradient_kernel, {"SILU": True}),
         (convolution.input_gradient_kernel, {"NUM_DIRECTIONS": 2}),
     ],
