@@ -199,6 +199,8 @@ def test_the_plan_says_how_sure_the_result_would_be(films, tmp_path):
     facts = dict(line.split("\t") for line in done.stdout.splitlines())
     assert facts["videos"] == "9"
     assert float(facts["half-width at 80 %, points"]) > 20
+    # 2.8 * sqrt(0.1 / 9): what nine videos, on a tenth of which two models differ, can tell.
+    assert float(facts["difference of two models found, points"]) == pytest.approx(29.53, abs=0.01)
     assert not (tmp_path / "run").exists()
 
 
