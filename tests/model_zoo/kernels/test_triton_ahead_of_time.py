@@ -18,6 +18,7 @@ from triton.compiler import ASTSource
 
 from model_zoo.kernels.causal_conv1d import triton as convolution
 from model_zoo.kernels.selective_scan import triton as scan
+from model_zoo.kernels.selective_scan import triton_adjoint as scan_adjoint
 from model_zoo.kernels.selective_scan import triton_backward as scan_backward
 from model_zoo.kernels.selective_scan.triton_launch import BLOCK_CHANNELS, num_warps_for
 
@@ -103,7 +104,7 @@ SCANS = {
     "scan_for_training": (scan.scan_kernel, 64, UNSPLIT | GATED_AFTER),
     "scan_to_ends": (scan.scan_kernel, 0, GATED_AFTER | {"y": None, "checkpoints": None}),
     "scan_from_ends": (scan.scan_kernel, 64, GATED_AFTER),
-    "adjoint_to_ends": (scan_backward.adjoint_kernel, 0, {}),
+    "adjoint_to_ends": (scan_adjoint.adjoint_kernel, 0, {}),
     "backward": (scan_backward.backward_kernel, 64, UNSPLIT),
     "backward_from_ends": (scan_backward.backward_kernel, 64, {}),
 }
