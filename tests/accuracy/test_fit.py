@@ -147,21 +147,22 @@ def test_exported_weights_load_and_say_what_made_them(lists, tmp_path):
 
 
 def test_matrices_between_pixels_and_classifier_are_trained_by_muon():
+    inner = nn.Conv3d(8, 16, 1)
     model = nn.Sequential(
         nn.Conv3d(3, 8, 2),
         nn.Conv3d(8, 8, 3, groups=8),
-        nn.Conv3d(8, 16, 1),
+        inner,
         nn.Linear(16, 16),
         nn.LayerNorm(16),
         nn.Linear(16, 20),
     )
-    assert [w.shape for w in hidden_weights(model, 20)] == [model[2].weight.shape, (16, 16)]
+    assert [w.shape for w in hidden_weights(model, 20)] == [inner.weight.shape, (16, 16)]
     optimizer = Optimizer(model, Recipe(), num_outputs=20)
-    before = model[2].weight.detach().clone()
+    before = inner.weight.detach().clone()
     for parameter in model.parameters():
         parameter.grad = torch.randn_like(parameter)
     optimizer.step(1e-2)
-    assert not torch.equal(model[2].weight, before)
+    assert not torch.equal(inner.weight, before)
     optimizer.zero_grad()
     assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -178,5 +179,5 @@ def test_shipped_weights_load_and_their_record_names_their_command(name):
 
 
 def test_shipped_weights_are_small():
-    sizes = [model_zoo.shipped_checkpoint(name).stat().st_size for name in NANO]
-    assert sum(sizes) < 40e6
+    paths = [model_zoo.shipped_checkpoint(name) for name in NANO]
+    assert sum(path.stat().st_size for path in paths if path is not None) < 40e6
