@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo._registry import Family, Options, register_model
-from model_zoo.layers.bimamba import BiMambaEncoder, init_bimamba_weights
+from model_zoo.layers.bimamba import BiMambaEncoder, draw_step_sizes, init_bimamba_weights
 from model_zoo.layers.patch_embed import TubeletEmbed
 
 FAMILY = Family(
@@ -38,6 +38,9 @@ class VideoMambaConfig:
         tubelet_frames: Frames of a token, the official ``kernel_size``; released models have 1.
         drop_path_rate: Of the last addition to the residual; rises linearly from 0.
         head_dropout_rate: Before the classifier.
+        initial_steps: Smallest and largest step size at first, as Mamba draws them; None for the
+            official code's 0.7, whose state forgets half with every token until it has learned not
+            to.
     """
 
     dim: int = 192
@@ -46,6 +49,7 @@ class VideoMambaConfig:
     tubelet_frames: int = 1
     drop_path_rate: float = 0.1
     head_dropout_rate: float = 0.0
+    initial_steps: tuple[float, float] | None = None
 
 
 class VideoMamba(BiMambaEncoder):
@@ -64,6 +68,8 @@ class VideoMamba(BiMambaEncoder):
         self.head_drop = nn.Dropout(config.head_dropout_rate)
         self.head = nn.Linear(dim, options.one_head())
         init_bimamba_weights(self)
+        if config.initial_steps is not None:
+            draw_step_sizes(self, *config.initial_steps)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -108,6 +114,13 @@ def videomamba_middle(options: Options) -> VideoMamba:
     label_space="motion",
 )
 def videomamba_nano(options: Options) -> VideoMamba:
-    """For the motion benchmark: 4 blocks of width 64, tubelets of 2 x 8 px."""
-    config = VideoMambaConfig(dim=64, depth=4, patch_px=8, tubelet_frames=2, drop_path_rate=0.0)
+    """For the motion benchmark: 4 blocks of width 64, tubelets of 2 x 16 px."""
+    config = VideoMambaConfig(
+        dim=64,
+        depth=4,
+        patch_px=16,
+        tubelet_frames=2,
+        drop_path_rate=0.0,
+        initial_steps=(0.05, 0.5),
+    )
     return VideoMamba(config, options)

@@ -144,3 +144,16 @@ def init_bimamba_weights(model: BiMambaEncoder) -> None:
         weight = layer.mixer.out_proj.weight
         bound = (weight.shape[1] * len(model.layers)) ** -0.5
         nn.init.uniform_(weight, -bound, bound)
+
+
+def draw_step_sizes(model: BiMambaEncoder, smallest: float, largest: float) -> None:
+    """Draw the step size of each channel at first, evenly on a logarithmic scale, as Mamba does."""
+    for layer in model.layers:
+        assert isinstance(layer, Block)
+        for projection in (layer.mixer.dt_proj, layer.mixer.dt_proj_b):
+            logarithms = torch.empty_like(projection.bias).uniform_(
+                math.log(smallest), math.log(largest)
+            )
+            steps = logarithms.exp()
+            with torch.no_grad():
+                projection.bias.copy_(steps + torch.log(-torch.expm1(-steps)))  # softplus inverted
