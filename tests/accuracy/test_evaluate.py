@@ -183,8 +183,9 @@ def test_the_command_prints_a_table_with_intervals_and_warnings(films, tmp_path)
     done = vbench(*command(films, tmp_path / "run"))
     assert done.returncode == 0, done.stderr
     header, first, *_ = [line.split("\t") for line in done.stdout.splitlines()]
-    assert header[:6] == ["head", "metric", "videos", "n", "measured", "95 % interval"]
-    assert first[:5] == ["class", "top1", "decoded", "14", "92.86 %"]
+    columns = ["head", "metric", "videos", "clips", "n", "measured", "95 % interval"]
+    assert header[:7] == columns
+    assert first[:6] == ["class", "top1", "decoded", "as is", "14", "92.86 %"]
     assert "warning: custom protocol" in done.stderr
     assert "unreadable: c bright/0.mp4" in done.stderr
     again = vbench(*command(films, tmp_path / "run", "--json"))

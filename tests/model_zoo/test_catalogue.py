@@ -100,7 +100,7 @@ def test_names_are_listed_by_pattern_and_by_family():
         "timesformer_tiny_joint",
     ]
     assert list_models("*_joint", family="vivit") == []
-    assert len(list_models(family="timesformer")) == 12
+    assert len(list_models(family="timesformer")) == 13
 
 
 def test_an_unknown_name_suggests_the_nearest():
@@ -149,3 +149,10 @@ def test_an_unknown_attention_names_the_known_ones():
 def test_a_missing_attribute_of_the_package_is_still_missing():
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = model_zoo.nothing
+
+
+@pytest.mark.parametrize("name", ["mvitv2_small", "uniformer_small", "timesformer_tiny"])
+def test_one_classifier_holds_the_classes_of_several_heads_one_after_another(name):
+    with torch.device("meta"):
+        model = create_model(name, num_classes={"verb": 97, "noun": 300})
+        assert num_classes_of(model(torch.empty(1, 3, *model_entry(name).clip))) == 397

@@ -178,11 +178,6 @@ def test_clips_of_another_grid_than_built_for_are_refused(shape):
         little()(torch.zeros(1, 3, *shape))
 
 
-def test_several_heads_are_refused():
-    with pytest.raises(UnsupportedInputError, match="verb, noun"):
-        little(num_classes={"verb": 2, "noun": 3})
-
-
 def test_gradients_reach_every_parameter_that_the_class_token_depends_on():
     model = little().train()
 

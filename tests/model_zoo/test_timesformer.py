@@ -28,7 +28,7 @@ FACTS = {
     "timesformer_hr": "timesformer__HR_divST_16x448",
     "timesformer_large": "timesformer__L_divST_96x224",
 }
-VARIANTS = list_models(family="timesformer")
+VARIANTS = [name for name in list_models(family="timesformer") if not name.endswith("_nano")]
 SCHEMES = {"joint": "joint", "space": "space"}
 
 

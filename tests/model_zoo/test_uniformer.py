@@ -98,11 +98,6 @@ def test_clips_smaller_than_the_strides_are_refused():
         tiny()(torch.zeros(1, 3, 4, 32, 16))
 
 
-def test_several_heads_are_refused():
-    with pytest.raises(UnsupportedInputError, match="verb, noun"):
-        tiny(num_classes={"verb": 2, "noun": 3})
-
-
 def test_gradients_reach_every_parameter():
     model = tiny().train()
 
