@@ -91,7 +91,10 @@ def _look(family: str, families: Sequence[str]) -> tuple[str, str]:
     if family not in families:
         return "o", canvas.PUBLISHED
     i = families.index(family)
-    return _MARKERS[i % len(_MARKERS)], canvas.COLOURS[i % len(canvas.COLOURS)]
+    # After a round of both the markers move on by one, so that no two families look alike.
+    return _MARKERS[(i + i // len(_MARKERS)) % len(_MARKERS)], canvas.COLOURS[
+        i % len(canvas.COLOURS)
+    ]
 
 
 def _draw_measured(axes: Axes, row: dict[str, Any], families: Sequence[str]) -> Point:
