@@ -1,14 +1,19 @@
 """The motion benchmark: what no frame and no set of frames tells, on disk as real datasets are."""
 
+from dataclasses import replace
+
 import av
 import msgspec
 import numpy as np
 import pytest
 from scipy import stats
 
+import model_zoo
 from vbench.accuracy import datasets
 from vbench.accuracy.decode import opened
-from vbench.accuracy.motion import build, render, schedule
+from vbench.accuracy.intervals import Interval
+from vbench.accuracy.metrics import Score
+from vbench.accuracy.motion import build, expected, render, schedule
 from vbench.accuracy.motion.labels import (
     ATTRIBUTES,
     NOUNS,
@@ -189,3 +194,24 @@ def test_every_background_can_be_drawn(background):
     clip = render.clip("x", verb=0, noun=7, difficulty=difficulty, side_px=32)
     assert clip.shape == (32, 32, 32, 3)
     assert clip.std() > 1
+
+
+def test_a_retrained_model_is_judged_by_the_shipped_weights_on_the_same_list():
+    known = next(e for e in expected.expected() if (e.head, e.metric) == ("verb", "direction"))
+    interval = Interval(low=0.0, high=1.0, method="Wilson")
+
+    def judged(value, **changes):
+        found = Score(metric="direction", head="verb", videos="decoded", num_videos=960,
+                      value=value, interval=interval)  # fmt: skip
+        return expected.judge(known.model, known.list_sha256, [replace(found, **changes)])
+
+    assert [j.is_inside for j in judged(known.value)] == [True]
+    assert [j.is_inside for j in judged(known.low - 0.01)] == [False]
+    assert "outside" in str(judged(known.high + 0.01)[0])
+    assert judged(known.value, condition="shuffled") == []
+    assert expected.judge(known.model, "another list", []) == []
+
+
+def test_every_shipped_model_has_scores_to_be_expected():
+    names = {entry.model for entry in expected.expected()}
+    assert names == set(model_zoo.list_models("*_nano"))
