@@ -4,10 +4,11 @@ The threads are Python's own and stay for the next call. A forked process has no
 and starts its own at its first call.
 """
 
+import contextlib
 import functools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -41,3 +42,18 @@ def _drain(waiting: deque[Callable[[], object]]) -> None:
 @functools.lru_cache(maxsize=1)
 def _pool(num_threads: int, process_id: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads, thread_name_prefix="model_zoo")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch's operators on the calling thread alone; also a decorator.
+
+    For sequences of many small ones, between which waking the other threads takes longer than they
+    save: a chunked scan on two threads took twice the time of one.
+    """
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model_zoo.kernels._threads import one_thread
+
 WIDE_ELEMENTS: Final = 4096  # of a step from which on a call costs less than its arithmetic
 MAX_SINGLE_LEVEL: Final = 32  # tokens
 
@@ -29,6 +31,7 @@ def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+@one_thread()
 def forward(k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
     """Average; arguments and result are those of the operator `model_zoo::bi_wkv`."""
     dtype = accumulator_dtype(v.dtype)
@@ -39,6 +42,7 @@ def forward(k: Tensor, v: Tensor, decay: Tensor, bonus: Tensor) -> Tensor:
     return y.transpose(0, 1).to(v.dtype).contiguous()
 
 
+@one_thread()
 def backward(
     grad: Tensor,
     k: Tensor,

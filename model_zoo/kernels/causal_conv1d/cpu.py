@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model_zoo.kernels._huge_pages import in_huge_pages
+from model_zoo.kernels._threads import one_thread
 
 BLOCK_TOKENS: Final = 256
 
@@ -22,6 +23,7 @@ def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+@one_thread()
 def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, *, reverse: Sequence[bool], silu: bool
 ) -> Tensor:
@@ -35,6 +37,7 @@ def forward(
     return y
 
 
+@one_thread()
 def backward(
     grad: Tensor,
     x: Tensor,

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model_zoo.kernels._huge_pages import in_huge_pages
+from model_zoo.kernels._threads import one_thread
 from model_zoo.kernels.selective_scan.inputs import LOG2_E, ScanInputs
 
 CHUNK_TOKENS: Final = 32  # R x T: with E=384, N=16 in float32 two such arrays fill 1.5 MiB
@@ -29,6 +30,7 @@ MAX_ROWS: Final = 4
 SOFTPLUS_THRESHOLD: Final = 20.0  # torch's own: above it softplus(x) = x
 
 
+@one_thread()
 def forward(inputs: ScanInputs, *, checkpoint_steps: int) -> tuple[Tensor, Tensor]:
     """Scan; results as of the operator `model_zoo::selective_scan`."""
     _, batch, length, channels = inputs.u.shape

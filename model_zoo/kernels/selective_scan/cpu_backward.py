@@ -14,6 +14,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from model_zoo.kernels._threads import one_thread
 from model_zoo.kernels.selective_scan.cpu import (
     SOFTPLUS_THRESHOLD,
     Chunk,
@@ -25,6 +26,7 @@ from model_zoo.kernels.selective_scan.cpu import (
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
 
 
+@one_thread()
 def backward(
     grad: Tensor, inputs: ScanInputs, checkpoints: Tensor, *, checkpoint_steps: int
 ) -> tuple[Tensor, ...]:

@@ -16,7 +16,7 @@ from model_zoo import UnsupportedInputError
 from model_zoo._registry import Options
 from model_zoo.kernels import _llvm, causal_conv1d, selective_scan
 from model_zoo.kernels._llvm import InstructionSet
-from model_zoo.kernels._threads import run_tasks
+from model_zoo.kernels._threads import one_thread, run_tasks
 from model_zoo.kernels.causal_conv1d import native as native_convolution
 from model_zoo.kernels.selective_scan import cpu, native, reference
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
@@ -326,3 +326,19 @@ def test_a_model_in_float32_gives_the_logits_of_float64(forwards):
         logits = model.float()(clips.float())
     assert len(forwards) == 4
     assert relative_error(logits, expected) < 1e-5
+
+
+def test_torch_has_its_threads_back_after_a_sequence_on_one():
+    @one_thread()
+    def fail() -> None:
+        assert torch.get_num_threads() == 1
+        raise RuntimeError("inside")
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(RuntimeError, match="inside"):
+            fail()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
