@@ -184,8 +184,14 @@ def test_a_sweep_that_is_ended_leaves_no_process_and_goes_on_where_it_was(tmp_pa
     asked = ["sweep", "smoke", "--frames", "2,3,4,5,6,7", "--out", str(tmp_path / "run")]
     command = [sys.executable, "-m", "vbench", *asked]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    # A shell starts background jobs deaf to SIGINT, and what they start inherits it.
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as sweep:
         records = tmp_path / "run" / "records.jsonl"
         deadline = time.monotonic() + 120
