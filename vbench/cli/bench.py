@@ -11,7 +11,7 @@ from vbench.cli import console, options
 from vbench.core import processes, stats, store
 from vbench.core.bench import Contender, KernelRecord, ratio, read
 from vbench.core.errors import UsageError
-from vbench.core.units import number, scale_for
+from vbench.core.units import number, with_unit
 
 if TYPE_CHECKING:
     from vbench.measure.bench import Point
@@ -132,7 +132,7 @@ def cells(record: KernelRecord, one: Contender) -> tuple[object, ...]:
         record.num_threads,
         one.name,
         one.role,
-        scale_for("s", [middle]).with_unit(middle),
+        with_unit(middle, "s"),
         len(one.seconds),
         "" if faster is None else number(faster),
         "" if above is None else number(above),

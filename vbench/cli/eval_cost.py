@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from vbench.cli import console
-from vbench.core import units
 from vbench.core.types import Record
+from vbench.core.units import with_unit
 
 if TYPE_CHECKING:
     from vbench.accuracy.evaluation import EvalSpec
@@ -70,19 +70,17 @@ def notes(cost: "VideoCost") -> list[str]:
     views = f"a video, {cost.num_views} views" if cost.num_views > 1 else "a video"
     found = []
     if cost.macs_per_video is not None:
-        found.append(f"{views}: {_shown(cost.macs_per_video, '')} MACs, counted")
+        found.append(f"{views}: {with_unit(cost.macs_per_video, '')} MACs, counted")
     if cost.latency_per_video_s is not None:
-        found.append(f"{views}: {_shown(cost.latency_per_video_s, 's')} measured on {_where(cost)}")
+        found.append(
+            f"{views}: {with_unit(cost.latency_per_video_s, 's')} measured on {_where(cost)}"
+        )
     if cost.energy_per_video_j is not None:
         meter = f" ({cost.energy_source})" if cost.energy_source else ""
-        found.append(f"{views}: {_shown(cost.energy_per_video_j, 'J')} measured{meter}")
+        found.append(f"{views}: {with_unit(cost.energy_per_video_j, 'J')} measured{meter}")
     return found
 
 
 def _where(cost: "VideoCost") -> str:
     threads = f", {cost.num_threads} threads" if cost.num_threads else ""
     return f"{cost.device_name}{threads}, {cost.precision}, {cost.batch_views} views at once"
-
-
-def _shown(value: float, unit: str) -> str:
-    return units.scale_for(unit, [value]).with_unit(value)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from vbench.cli import console, eval_cost
-from vbench.core import units
+from vbench.core.units import with_unit
 
 if TYPE_CHECKING:
     from vbench.accuracy.planning import Plan
@@ -70,11 +70,6 @@ def print_summary(summary: "Summary") -> None:
         console.note(line)
 
 
-def shown(value: float, unit: str) -> str:
-    """One quantity with its unit."""
-    return units.scale_for(unit, [value]).with_unit(value)
-
-
 def _named(kind: str, videos: Sequence[tuple[str, str]]) -> list[str]:
     """The first of these videos with their reasons, and where the others are."""
     shown = [f"{kind}: {key}: {reason}" for key, reason in videos[:NUM_SHOWN]]
@@ -93,8 +88,8 @@ def notes(summary: "Summary") -> list[str]:
     )
     if times is not None:
         found.append(
-            f"a video: decoding {shown(times.decode_s, 's')} of a process, waiting "
-            f"{shown(times.wait_s, 's')}, model {shown(times.model_s, 's')}; "
+            f"a video: decoding {with_unit(times.decode_s, 's')} of a process, waiting "
+            f"{with_unit(times.wait_s, 's')}, model {with_unit(times.model_s, 's')}; "
             f"the bottleneck is {times.bottleneck}"
         )
     found += eval_cost.notes(summary.cost) if summary.cost is not None else []

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vbench.core import stats
 from vbench.core.metrics import Kind, unit_of
 from vbench.core.types import Record
-from vbench.core.units import number, scale_for
+from vbench.core.units import number, with_unit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,7 @@ class Row:
     @property
     def text(self) -> str:
         """The value with its unit, and its interval where there is one."""
-        value = scale_for(self.unit, [self.value]).with_unit(self.value)
+        value = with_unit(self.value, self.unit)
         if self.low is None or self.high is None or self.value <= 0:
             return value
         percent = 50 * (self.high - self.low) / self.value

@@ -61,6 +61,15 @@ def scale_for(unit: str, values: Iterable[float]) -> Scale:
     return Scale(unit=unit, size=1.0)
 
 
+def with_unit(value: float, unit: str) -> str:
+    """One quantity in the scale that suits it.
+
+    >>> with_unit(0.0123, "s")
+    '12.3 ms'
+    """
+    return scale_for(unit, [value]).with_unit(value)
+
+
 def decimals(value: float) -> int:
     """Places after the point that show three significant digits of `value`, none from 100 on."""
     if value == 0 or not math.isfinite(value):

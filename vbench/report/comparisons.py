@@ -4,7 +4,7 @@ from typing import Final
 
 import pandas as pd
 
-from vbench.core.units import number, scale_for, times
+from vbench.core.units import number, times, with_unit
 from vbench.report import published
 from vbench.report.frame import points
 from vbench.report.ratios import Attribution, Curve, Quantity, attribution, curves, fit_growth
@@ -66,7 +66,7 @@ def exponents_table(frame: pd.DataFrame) -> Table:
 
 
 def _exponent_row(curve: Curve, conditions: str, law: PowerLaw) -> tuple[Cell, ...]:
-    constant = Cell(scale_for("B", [law.offset]).with_unit(law.offset), law.offset)
+    constant = Cell(with_unit(law.offset, "B"), law.offset)
     low, high = law.low, law.high
     interval = "exact fit" if low is None or high is None else f"{low:.2f} to {high:.2f}"
     return (

@@ -8,7 +8,7 @@ import pandas as pd
 
 from vbench.core import stats
 from vbench.core.bench import Contender, KernelRecord, ratio
-from vbench.core.units import number, plain, scale_for, times
+from vbench.core.units import number, plain, times, with_unit
 from vbench.report import figures
 from vbench.report.checks import Flag
 from vbench.report.content import Content
@@ -111,8 +111,7 @@ def _size(record: KernelRecord) -> str:
 
 
 def _shown(one: Contender) -> str:
-    middle = stats.median(one.seconds)
-    return scale_for("s", [middle]).with_unit(middle)
+    return with_unit(stats.median(one.seconds), "s")
 
 
 def _flags(records: Sequence[KernelRecord]) -> list[Flag]:

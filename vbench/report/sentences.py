@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 
 from vbench.core.metrics import Kind
-from vbench.core.units import number, scale_for, times
+from vbench.core.units import number, scale_for, times, with_unit
 from vbench.report import published
 from vbench.report.derive import add_derived
 from vbench.report.frame import points
@@ -125,7 +125,7 @@ def _memory(frame: pd.DataFrame) -> str:
     if found is None:
         curve = members[0]
         at = max(curve.costs)
-        amount = scale_for("B", [curve.costs[at]]).with_unit(curve.costs[at])
+        amount = with_unit(curve.costs[at], "B")
         per = " a clip" if panel.is_auto_batch else ""
         return f"At {at} frames {curve.line.label} needs {amount} of memory{per} {setting}."
     dear, cheap, at = found
