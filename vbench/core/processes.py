@@ -4,7 +4,14 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from vbench.core.errors import VbenchError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
 LOG_TAIL_BYTES = 8000
 _PR_SET_PDEATHSIG = 1
@@ -45,6 +52,30 @@ def num_oom_kills() -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill "))
+
+
+def mapped(
+    function: Callable[[Task], Result], tasks: Sequence[Task], *, num_workers: int | None = None
+) -> Iterator[Result]:
+    """Results of a function over processes of its own, in the order of the tasks.
+
+    They are spawned, because a forked process would share the threads of whoever asks.
+
+    Raises:
+        VbenchError: One of them was killed.
+    """
+    if not tasks:
+        return
+    from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    try:
+        with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
+            yield from pool.map(function, tasks, chunksize=8)
+    except BrokenProcessPool:
+        raise VbenchError(
+            "a worker process was killed", hint="the same command goes on; is there memory enough?"
+        ) from None
 
 
 def tail(path: Path) -> str:

@@ -56,7 +56,7 @@ class RunWriter:
             run_dir.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(run_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
-            raise _cannot_write(run_dir, error) from None
+            raise cannot_write(run_dir, error) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -70,7 +70,7 @@ class RunWriter:
             self._records = os.open(run_dir / file, flags, 0o644)
         except OSError as error:
             os.close(self._lock)
-            raise _cannot_write(run_dir, error) from None
+            raise cannot_write(run_dir, error) from None
 
     def append(self, *records: msgspec.Struct) -> None:
         """Add a line a record and wait until it is on the disk.
@@ -87,7 +87,7 @@ class RunWriter:
                 written += os.write(self._records, line[written:])
             os.fdatasync(self._records)
         except OSError as error:
-            raise _cannot_write(self._run_dir, error) from None
+            raise cannot_write(self._run_dir, error) from None
 
     def _ends_torn(self) -> bool:
         size = os.fstat(self._records).st_size
@@ -110,7 +110,8 @@ class RunWriter:
         self.close()
 
 
-def _cannot_write(run_dir: Path, error: OSError) -> StoreError:
+def cannot_write(run_dir: Path, error: OSError) -> StoreError:
+    """What a user is told of a folder that is full, or not theirs."""
     return StoreError(
         f"cannot write results to {run_dir}: {error.strerror}",
         hint="free space or permission is needed there, or write elsewhere with --out",
@@ -125,7 +126,7 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
-        raise _cannot_write(path.parent, error) from None
+        raise cannot_write(path.parent, error) from None
 
 
 def read(run_dir: Path) -> Stored:

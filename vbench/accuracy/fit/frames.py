@@ -4,10 +4,9 @@ They are decoded and resized by the code that evaluates, so that a model is trai
 be tested on, coding errors included. Legend: N clips, F frames of a clip, S side in pixels.
 """
 
+import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from vbench.accuracy.datasets import Dataset
 from vbench.accuracy.decode import opened
 from vbench.accuracy.motion.render import NUM_FRAMES
 from vbench.accuracy.transforms import Spatial, resize
+from vbench.core import processes, store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,25 +51,35 @@ def decode(dataset: Dataset, spatial: Spatial, *, num_workers: int | None = None
 
     Raises:
         DecodeError: A clip cannot be read.
+        StoreError: There is no room for the frames.
     """
     path = path_of(dataset, spatial)
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
     shape = (len(dataset.videos), NUM_FRAMES, spatial.crop_px, spatial.crop_px, 3)
-    kept = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=shape)
+    partial = path.with_name(f".{path.name}.part")
     tasks = [(dataset.root / video.path, spatial) for video in dataset.videos]
     try:
-        with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-            decoded = pool.map(_read, tasks, chunksize=16)
-            for place, (video, clip) in enumerate(zip(dataset.videos, decoded, strict=True)):
-                kept[place] = clip
-                yield video.key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = _reserved(partial, shape)
+        decoded = processes.mapped(_read, tasks, num_workers=num_workers)
+        for place, (video, clip) in enumerate(zip(dataset.videos, decoded, strict=True)):
+            kept[place] = clip
+            yield video.key
         kept.flush()
         partial.replace(path)
+    except OSError as error:
+        raise store.cannot_write(path.parent, error) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> np.memmap[tuple[int, ...], np.dtype[np.uint8]]:
+    """An array on the disk whose room is taken at once: a page that finds none would kill us."""
+    kept = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return kept
 
 
 def _read(task: tuple[Path, Spatial]) -> NDArray[np.uint8]:

@@ -14,12 +14,11 @@ their coding errors.
 
 import csv
 import io
+import itertools
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from multiprocessing import get_context
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -33,7 +32,7 @@ from vbench.accuracy.container import require_av
 from vbench.accuracy.motion import render
 from vbench.accuracy.motion.labels import HEADS, NOUNS, NUM_ACTIONS, VERBS, is_held_out
 from vbench.accuracy.motion.schedule import Difficulty
-from vbench.core import store
+from vbench.core import processes, store
 from vbench.core.errors import UsageError
 
 HEADER_FILE: Final = "motion.json"
@@ -159,26 +158,37 @@ def build(
         UnavailableError: PyAV is not installed.
         StoreError: The folder cannot be written.
     """
+    _refuse_another(root, header)
+    missing = [name for name in names if not is_built(root, name)]
+    if not missing:
+        return
     require_av()
-    lists = {name: clips_of(name, header) for name in names if not is_built(root, name)}
-    _claim(root, header)
-    tasks = [
-        (root, name, header, tuple(clip for clip in clips if clip.file == file))
-        for name, clips in lists.items()
-        for file in dict.fromkeys(clip.file for clip in clips)
-        if not (root / file).exists()
-    ]
-    # Spawned, because a forked process would share the threads of whoever asks.
-    with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_write_file, tasks, chunksize=8)
-    for name, clips in lists.items():
+    _write_labels(root, header)
+    for name in missing:
+        clips = clips_of(name, header)
+        yield from processes.mapped(
+            _write_file, _tasks(root, name, header, clips), num_workers=num_workers
+        )
         _write_annotations(root, name, clips)
 
 
 def num_files(root: Path, names: Sequence[str], header: Header) -> int:
     """Files that `build` would write."""
-    files = {c.file for n in names if not is_built(root, n) for c in clips_of(n, header)}
-    return sum(not (root / file).exists() for file in files)
+    missing = [name for name in names if not is_built(root, name)]
+    return sum(len(_tasks(root, name, header, clips_of(name, header))) for name in missing)
+
+
+Task = tuple[Path, str, Header, tuple[Clip, ...]]
+
+
+def _tasks(root: Path, name: str, header: Header, clips: Sequence[Clip]) -> list[Task]:
+    """The files of a list that are not there, each with its clips."""
+    by_file = itertools.groupby(clips, key=lambda clip: clip.file)
+    return [
+        (root, name, header, tuple(members))
+        for file, members in by_file
+        if not (root / file).exists()
+    ]
 
 
 def read_header(root: Path) -> Header | None:
@@ -196,15 +206,17 @@ def read_header(root: Path) -> Header | None:
         raise UsageError(f"cannot read {path}: {error}") from None
 
 
-def _claim(root: Path, header: Header) -> None:
+def _refuse_another(root: Path, header: Header) -> None:
     other = read_header(root)
     if other is not None and other != header:
         raise UsageError(
             f"{root} holds another copy: {_words(other)}, wanted: {_words(header)}",
             hint="choose another folder with --root",
         )
-    if other is None:
-        store.write_text(root / HEADER_FILE, msgspec.json.encode(header).decode() + "\n")
+
+
+def _write_labels(root: Path, header: Header) -> None:
+    store.write_text(root / HEADER_FILE, msgspec.json.encode(header).decode() + "\n")
     for head, names in HEADS.items():
         rows = [(place, name) for place, name in enumerate(names)]
         store.write_text(root / f"labels_{head}.csv", _csv(("id", "name"), rows))
@@ -214,16 +226,21 @@ def _words(header: Header) -> str:
     return f"{header.size}, seed {header.seed}, generator {header.generator_version}"
 
 
-def _write_file(task: tuple[Path, str, Header, tuple[Clip, ...]]) -> str:
+def _write_file(task: Task) -> str:
+    import av
+
     root, name, header, clips = task
     path = root / clips[0].file
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        encode(partial, (frames_of(clip, name, header) for clip in clips))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            encode(partial, (frames_of(clip, name, header) for clip in clips))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except (OSError, av.FFmpegError) as error:
+        raise store.cannot_write(path.parent, OSError(error.errno, error.strerror)) from None
     return clips[0].file
 
 
