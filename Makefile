@@ -42,7 +42,8 @@ nano: $(VENV)/.installed
 	  $(BIN)/vbench eval $$model --out results/motion/$$model || exit 1; \
 	done
 	$(BIN)/python -m vbench.accuracy.motion.expected results/motion/*
-	$(BIN)/vbench report results/motion/* --out reports/accuracy
+	$(BIN)/vbench report results/motion/* --out reports/accuracy \
+	  --title "Accuracy on the motion benchmark"
 
 fix: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

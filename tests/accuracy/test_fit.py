@@ -1,5 +1,6 @@
 """Fitting a model: the recipe, exact augmentation, and going on as if never stopped."""
 
+import errno
 import json
 
 import numpy as np
@@ -11,16 +12,16 @@ from torch import nn
 
 import model_zoo
 from vbench.accuracy.fit import training as fitting
-from vbench.accuracy.fit.batches import batch
+from vbench.accuracy.fit.batches import Lists, batch
 from vbench.accuracy.fit.frames import Frames
 from vbench.accuracy.fit.optimizer import Optimizer, hidden_weights
 from vbench.accuracy.fit.recipe import Recipe, recipe_with
-from vbench.accuracy.fit.training import Lists, Training
+from vbench.accuracy.fit.training import Training
 from vbench.accuracy.motion import render
 from vbench.accuracy.motion.labels import reversed_verb
 from vbench.accuracy.motion.schedule import Difficulty
 from vbench.accuracy.transforms import Spatial
-from vbench.core.errors import UsageError
+from vbench.core.errors import StoreError, UsageError
 
 NANO = model_zoo.list_models("*_nano")
 REVERSALS = {"verb": tuple(reversed_verb(verb) for verb in range(12))}
@@ -42,8 +43,7 @@ def lists():
 
 def drawn(lists, step=0, **changes):
     recipe = Recipe(**{"batch_clips": 8, **changes})
-    return batch(step, recipe, easy=lists.easy, medium=lists.medium, reversals=REVERSALS,
-                 num_frames=8)  # fmt: skip
+    return batch(step, recipe, lists, num_frames=8)
 
 
 def test_a_batch_is_of_its_step_alone_and_holds_every_clip_beside_its_reversal(lists):
@@ -127,6 +127,29 @@ def test_a_folder_of_another_fit_is_refused(lists, tmp_path):
     Training("vivit_nano", Recipe(steps=1, batch_clips=4), tmp_path, lists).save()
     with pytest.raises(UsageError, match="holds another fit: vivit_nano"):
         Training("vivit_nano", Recipe(steps=2, batch_clips=4), tmp_path, lists)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_checkpoint_is_named(lists, tmp_path, content):
+    if content is None:
+        torch.save({"step": 1}, tmp_path / "checkpoint.pt")
+    else:
+        (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(UsageError, match=r"checkpoint\.pt") as caught:
+        Training("vivit_nano", Recipe(steps=1, batch_clips=4), tmp_path, lists)
+    assert "begin again" in (caught.value.hint or "")
+
+
+def test_a_full_disk_is_said_in_one_line(lists, tmp_path, monkeypatch):
+    fit = Training("vivit_nano", Recipe(steps=1, batch_clips=4), tmp_path, lists)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        fit.save()
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def test_models_without_the_heads_of_the_benchmark_are_refused(lists, tmp_path):

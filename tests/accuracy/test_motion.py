@@ -23,7 +23,8 @@ from vbench.accuracy.motion.labels import (
     reversed_verb,
 )
 from vbench.accuracy.motion.schedule import Difficulty
-from vbench.core.errors import UsageError
+from vbench.core import store
+from vbench.core.errors import StoreError, UsageError
 
 GOLDEN_MEANS = (39.7579, 39.6926, 39.7318, 39.6701)
 HEADER = build.Header(size="tiny", seed=3)
@@ -168,6 +169,19 @@ def test_a_build_that_was_killed_goes_on_and_keeps_what_it_wrote(copy, monkeypat
     assert list(build.build(copy, ["easy"], HEADER)) == ["videos/easy/" + files[3].name]
     assert files[4].stat().st_mtime_ns == kept
     assert build.is_built(copy, "easy")
+
+
+def test_a_whole_copy_is_never_written_to(copy, monkeypatch):
+    monkeypatch.setattr(build, "SIZES", {"tiny": (24, 24)})
+    monkeypatch.setattr(store, "write_text", None)
+    assert list(build.build(copy, ["easy"], HEADER)) == []
+
+
+def test_a_copy_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / "videos").write_text("a file where the folder should be")
+    clip = build.clips_of("easy", HEADER)[0]
+    with pytest.raises(StoreError, match="cannot write results to"):
+        build._write_file((tmp_path, "easy", HEADER, (clip,)))
 
 
 def test_a_folder_of_another_copy_is_refused(copy):

@@ -60,6 +60,8 @@ def test_a_model_is_trained_resumed_and_scored(few, tmp_path):
         (("train", "vivit_nano", "--dataset", "ssv2"), "only motion can be trained on"),
         (("train", "timesformer_base"), "no heads for: verb, noun"),
         (("eval", "timesformer_base", "--dataset", "ssv2"), "trained weights"),
+        (("eval", "missing_nano", "--root", "nowhere"), "unknown model: missing_nano"),
+        (("eval", "../vivit_nano", "--root", "nowhere"), "unknown model: ../vivit_nano"),
         (("data", "make", "ssv2"), "is not made here"),
         (("data", "make", "motion", "--size", "huge", "--root", "x"), "no size huge"),
         (("train", "vivit_nano", "--batch-size", "3"), "no such recipe"),

@@ -116,7 +116,7 @@ def plan(asked: Asked) -> Plan:
         UsageError: Something of it is wrong or not there.
         UnavailableError: Videos are to be decoded, and PyAV is not installed.
     """
-    entry = _entry(asked.model)
+    entry = entry_of(asked.model)
     dataset = datasets.load(
         asked.dataset, root=asked.folder, annotations=asked.annotations, split=asked.split
     )
@@ -160,14 +160,19 @@ def plan(asked: Asked) -> Plan:
         device=asked.device,
         batch_views=asked.batch_views or DEFAULT_BATCH_VIEWS[kind],
         seed=asked.subset.seed,
-        reversals={head: tuple(classes) for head, classes in dataset.reversals.items()},
+        reversals=dict(dataset.reversals),
         controls=asked.controls,
         keeps_probabilities=asked.keeps_probabilities,
     )
     return Plan(spec=spec, asked=asked, dataset=dataset, videos=present, absent=absent)
 
 
-def _entry(name: str) -> model_zoo.ModelEntry:
+def entry_of(name: str) -> model_zoo.ModelEntry:
+    """The zoo's entry of a model.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
     try:
         return model_zoo.model_entry(name)
     except model_zoo.ZooError as error:

@@ -51,7 +51,7 @@ def compare(
         shown = (f"{run} is {kinds[is_evaluation(run)]}" for run in (first, second))
         raise UsageError(", ".join(shown), hint="compare two of one kind")
     if not is_evaluation(first):
-        limit = percentage("5%" if threshold is None else threshold)
+        limit = None if threshold is None else percentage(threshold)
         compare_sweeps(first, second, limit, across_hardware, show_all=show_all, json=json)
         return
     if threshold is not None or across_hardware or show_all:
@@ -137,7 +137,7 @@ def compare_evaluations(first: Path, second: Path, *, json: bool) -> None:
 def compare_sweeps(
     first: Path,
     second: Path,
-    threshold: float,
+    threshold: float | None,
     across_hardware: bool,
     *,
     show_all: bool,
@@ -155,7 +155,7 @@ def compare_sweeps(
         first,
         second,
         metrics={metric.name: metric for name in PROBES for metric in PROBES[name].metrics},
-        threshold=threshold,
+        threshold=regressions.THRESHOLD if threshold is None else threshold,
         across_hardware=across_hardware,
     )
     if json:

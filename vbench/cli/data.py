@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vbench.cli import console
+from vbench.cli import console, making
 from vbench.cli.options import AsJson
 from vbench.core.errors import UsageError, VbenchError
 
@@ -82,10 +82,9 @@ def make(
     header = build.Header(size=size, seed=seed)
     folder = root or build.default_root(header)
     names = split or list(entry.splits)
-    total = build.num_files(folder, names, header)
-    with console.progress(dataset, total=total) as step:
-        for file in build.build(folder, names, header):
-            step(file)
+    making.write(
+        dataset, build.num_files(folder, names, header), build.build(folder, names, header)
+    )
     console.text(str(folder))
 
 

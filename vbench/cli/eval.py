@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import model_zoo
 from vbench.cli import console, eval_cost, eval_table, making, options
 from vbench.core.errors import UsageError, VbenchError
 from vbench.core.types import Record
@@ -125,11 +126,12 @@ def eval_(
     Example: vbench eval videomamba_tiny --dataset ssv2 --root ssv2 --checkpoint FILE --subset 1000
     """
     from vbench.accuracy import submission as result_files
-    from vbench.accuracy.planning import Asked, plan
+    from vbench.accuracy.planning import Asked, entry_of, plan
     from vbench.accuracy.subsets import SubsetSpec, read_keys
 
+    entry = entry_of(model)
     if checkpoint is None and not random_weights:
-        checkpoint = shipped(model)
+        checkpoint = model_zoo.shipped_checkpoint(entry.name)
     if (checkpoint is None) != random_weights:
         raise UsageError(
             "an accuracy needs trained weights",
@@ -191,16 +193,6 @@ def submit(path: Path, run_dir: Path) -> None:
     console.note(f"scores of {written} segments: {path}")
 
 
-def shipped(model: str) -> Path | None:
-    """The trained weights that come with vbench for a model; None where there are none."""
-    import model_zoo
-
-    try:
-        return model_zoo.shipped_checkpoint(model)
-    except model_zoo.ZooError as error:
-        raise UsageError(str(error), hint=error.hint) from None
-
-
 def resolved_device(asked: str | None) -> str:
     """The device that ``auto`` and ``cuda`` stand for here.
 
@@ -234,7 +226,7 @@ def run(
     from vbench.accuracy.summary import summarise
     from vbench.core import evaluations, store
 
-    views = plan.spec.protocol.num_views
+    views = plan.views_per_video
     of_video = None if cost is None else evaluations.cost_of_video(cost, num_views=views)
     with opened(plan, run_dir) as evaluation:
         announce(evaluation)

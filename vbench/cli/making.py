@@ -1,5 +1,7 @@
 """Writing the datasets that vbench generates, under a progress bar."""
 
+import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from vbench.cli import console
@@ -14,11 +16,17 @@ def ensure(dataset: str, root: Path, split: str | None) -> None:
         return
     chosen = split or entry.default_split
     num_files, written = entry.made_here.build(root, chosen)
-    if not num_files:
-        for _ in written:
-            pass
-        return
-    console.note(f"making {dataset} {chosen}: {num_files} videos in {root}")
-    with console.progress(dataset, total=num_files) as step:
+    if num_files:
+        console.note(f"making {dataset} {chosen}: {num_files} videos in {root}")
+    write(dataset, num_files, written)
+
+
+def write(dataset: str, num_files: int, written: Iterable[str]) -> None:
+    """Write the files of a generated dataset, a step of the bar each; no bar where none lacks."""
+    with contextlib.ExitStack() as stack:
+        step = (
+            stack.enter_context(console.progress(dataset, total=num_files)) if num_files else None
+        )
         for file in written:
-            step(file)
+            if step is not None:
+                step(file)

@@ -14,8 +14,9 @@ from vbench.core.errors import UsageError
 
 if TYPE_CHECKING:
     from vbench.accuracy.datasets import Dataset
+    from vbench.accuracy.fit.batches import Lists
     from vbench.accuracy.fit.recipe import Recipe
-    from vbench.accuracy.fit.training import Lists, Training
+    from vbench.accuracy.fit.training import Training
     from vbench.accuracy.transforms import Spatial
 
 REPORT_EVERY = 50  # steps
@@ -140,7 +141,7 @@ def _lists(folder: Path, *, num_frames: int, side_px: int) -> "Lists":
     """Both training lists, made and decoded where that was not done before."""
     from vbench.accuracy.datasets.motion import protocol
     from vbench.accuracy.fit import frames
-    from vbench.accuracy.fit.training import Lists
+    from vbench.accuracy.fit.batches import Lists
 
     spatial = protocol(num_frames, side_px).spatial
     read = [_decoded(folder, split, spatial) for split in ("train_easy", "train_medium")]

@@ -23,7 +23,7 @@ class VideoCost(Struct, frozen=True, kw_only=True):
     What was not measured is None, never 0.
 
     Attributes:
-        num_views: Clips times crops.
+        num_views: Clips times crops; the mean of the videos, where windows are slid over them.
         batch_views: Views in one forward pass as it was measured.
         num_threads: Of the CPU, where that ran the model.
         macs_per_video: Multiply-accumulates, counted.
@@ -33,7 +33,7 @@ class VideoCost(Struct, frozen=True, kw_only=True):
         energy_source: Which meter.
     """
 
-    num_views: int
+    num_views: float
     batch_views: int
     precision: str
     device_name: str | None = None
@@ -46,7 +46,7 @@ class VideoCost(Struct, frozen=True, kw_only=True):
     energy_source: str | None = None
 
 
-def cost_of_video(record: Record, *, num_views: int) -> VideoCost:
+def cost_of_video(record: Record, *, num_views: float) -> VideoCost:
     """The cost of a video by the record of one forward pass, whose clips are its views."""
     batch = record.batch_that_ran or 1
     share = num_views / batch
@@ -130,6 +130,7 @@ class Evaluated(Struct, frozen=True, kw_only=True):
     model: str
     dataset: str
     split: str
+    list_sha256: str
     subset: str
     subset_sha256: str
     protocol: Protocol

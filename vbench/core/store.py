@@ -110,10 +110,11 @@ class RunWriter:
         self.close()
 
 
-def cannot_write(run_dir: Path, error: OSError) -> StoreError:
+def cannot_write(run_dir: Path, error: Exception) -> StoreError:
     """What a user is told of a folder that is full, or not theirs."""
+    reason = getattr(error, "strerror", None) or error
     return StoreError(
-        f"cannot write results to {run_dir}: {error.strerror}",
+        f"cannot write results to {run_dir}: {reason}",
         hint="free space or permission is needed there, or write elsewhere with --out",
     )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from vbench.accuracy.fit.frames import Frames
 from vbench.accuracy.fit.recipe import Recipe
+from vbench.accuracy.transforms import Spatial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,29 +28,36 @@ class Batch:
     labels: dict[str, NDArray[np.int64]]
 
 
-def batch(
-    step: int,
-    recipe: Recipe,
-    *,
-    easy: Frames,
-    medium: Frames,
-    reversals: Mapping[str, Sequence[int]],
-    num_frames: int,
-) -> Batch:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lists:
+    """What is trained on.
+
+    Attributes:
+        reversals: For a head, the class that each class becomes if time is reversed.
+        spatial: How the frames were resized, and how they are normalised.
+    """
+
+    easy: Frames
+    medium: Frames
+    reversals: Mapping[str, Sequence[int]]
+    spatial: Spatial
+
+
+def batch(step: int, recipe: Recipe, lists: Lists, *, num_frames: int) -> Batch:
     """The batch of a step, from 0."""
     rng = np.random.default_rng((recipe.seed, step))
     num_drawn = recipe.batch_clips // 2
     from_medium = rng.random(num_drawn) < recipe.medium_share_at(step)
     clips, labels = [], []
     for is_medium in from_medium:
-        source = medium if is_medium else easy
+        source = lists.medium if is_medium else lists.easy
         place = int(rng.integers(len(source.pixels)))
         clips.append(_rolled(rng, source.pixels[place], num_frames))
         labels.append({head: int(classes[place]) for head, classes in source.labels.items()})
     forwards = np.stack(clips)
     columns = {head: np.array([label[head] for label in labels]) for head in labels[0]}
     backwards = {
-        head: np.array(reversals[head])[classes] if head in reversals else classes
+        head: np.array(lists.reversals[head])[classes] if head in lists.reversals else classes
         for head, classes in columns.items()
     }
     return Batch(

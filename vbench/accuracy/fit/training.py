@@ -3,7 +3,8 @@
 import contextlib
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import pickle
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,14 +14,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import model_zoo
-from vbench.accuracy.fit.batches import Batch, batch
-from vbench.accuracy.fit.frames import Frames
+from vbench.accuracy.fit.batches import Batch, Lists, batch
 from vbench.accuracy.fit.optimizer import Optimizer
 from vbench.accuracy.fit.recipe import Recipe
-from vbench.accuracy.transforms import Spatial, to_clips
+from vbench.accuracy.planning import entry_of
+from vbench.accuracy.transforms import to_clips
 from vbench.accuracy.worker import by_head
 from vbench.core import store
-from vbench.core.errors import StoreError, UsageError
+from vbench.core.errors import UsageError
 
 CHECKPOINT_FILE: Final = "checkpoint.pt"
 LOSSES_FILE: Final = "losses.csv"
@@ -43,31 +44,13 @@ class Step:
     learning_rate: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lists:
-    """What is trained on.
-
-    Attributes:
-        reversals: For a head, the class that each class becomes if time is reversed.
-        spatial: How the frames were resized, and how they are normalised.
-    """
-
-    easy: Frames
-    medium: Frames
-    reversals: Mapping[str, Sequence[int]]
-    spatial: Spatial
-
-
 def trainable(name: str, heads: Mapping[str, object]) -> model_zoo.ModelEntry:
     """The entry of a model with a classifier for each of `heads`.
 
     Raises:
         UsageError: It has not.
     """
-    try:
-        entry = model_zoo.model_entry(name)
-    except model_zoo.ZooError as error:
-        raise UsageError(str(error), hint=error.hint) from None
+    entry = entry_of(name)
     if not isinstance(entry.num_classes, Mapping) or set(entry.num_classes) != set(heads):
         raise UsageError(
             f"{name} has no heads for: {', '.join(heads)}",
@@ -118,14 +101,7 @@ class Training:
         rate = recipe.learning_rate_at(self.step)
         # Of the step alone, so that a resumed fit drops out what an undisturbed one does.
         torch.manual_seed((recipe.seed << 32) + self.step + 1)
-        made = batch(
-            self.step,
-            recipe,
-            easy=self._lists.easy,
-            medium=self._lists.medium,
-            reversals=self._lists.reversals,
-            num_frames=self.num_frames,
-        )
+        made = batch(self.step, recipe, self._lists, num_frames=self.num_frames)
         losses = self._losses_of(made)
         loss = torch.stack([recipe.head_weights[h] * x for h, x in losses.items()]).sum()
         self.optimizer.zero_grad()
@@ -166,11 +142,11 @@ class Training:
             partial.replace(self.run_dir / CHECKPOINT_FILE)
         except (OSError, RuntimeError) as error:  # a full disk is a RuntimeError of torch
             partial.unlink(missing_ok=True)
-            raise StoreError(f"cannot write {self.run_dir}: {error}") from None
+            raise store.cannot_write(self.run_dir, error) from None
 
     def _restore(self) -> None:
         path = self.run_dir / CHECKPOINT_FILE
-        state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        state = self._read(path)
         if state["identity"] != self._identity:
             raise UsageError(
                 f"{self.run_dir} holds another fit: {state['identity'].partition(' ')[0]}",
@@ -179,6 +155,22 @@ class Training:
         self.step = state["step"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        try:
+            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UsageError(
+                f"cannot read {path}: {reason}",
+                hint="delete it to begin again, or write elsewhere with --out",
+            ) from None
+        if set(state) != {"identity", "step", "model", "optimizer"}:
+            raise UsageError(
+                f"{path} holds no fit: {', '.join(map(str, state))}",
+                hint="delete it to begin again, or write elsewhere with --out",
+            )
+        return state
 
     @contextlib.contextmanager
     def _losses(self) -> Iterator[Any]:
@@ -192,8 +184,11 @@ class Training:
 
             def write(taken: Step) -> None:
                 values = (taken.loss, *taken.losses.values(), taken.learning_rate)
-                writer.writerow((taken.step, *(f"{value:.6g}" for value in values)))
-                file.flush()
+                try:
+                    writer.writerow((taken.step, *(f"{value:.6g}" for value in values)))
+                    file.flush()
+                except OSError as error:
+                    raise store.cannot_write(self.run_dir, error) from None
 
             yield write
 
@@ -202,12 +197,21 @@ class Training:
         return ("step", "loss", *(f"{head}_loss" for head in self.heads), "learning_rate")
 
     def export(self, metadata: Mapping[str, str]) -> Path:
-        """Write the weights alone, with what made them, as safetensors."""
+        """Write the weights alone, with what made them, as safetensors.
+
+        Raises:
+            StoreError: They cannot be written.
+        """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         path = self.run_dir / WEIGHTS_FILE
         partial = path.with_name(f".{path.name}.{os.getpid()}")
         state = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
-        save_file(state, partial, metadata=dict(metadata))
-        partial.replace(path)
+        try:
+            save_file(state, partial, metadata=dict(metadata))
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise store.cannot_write(self.run_dir, error) from None
         return path

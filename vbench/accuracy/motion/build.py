@@ -240,7 +240,7 @@ def _write_file(task: Task) -> str:
         finally:
             partial.unlink(missing_ok=True)
     except (OSError, av.FFmpegError) as error:
-        raise store.cannot_write(path.parent, OSError(error.errno, error.strerror)) from None
+        raise store.cannot_write(path.parent, error) from None
     return clips[0].file
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from vbench.accuracy.metrics import Score
-from vbench.core import store
+from vbench.core import evaluations, store
 
 FILE: Final = "expected.json"
 JUDGED: Final = (("verb", "direction"), ("verb", "top1"), ("noun", "top1"))
@@ -77,16 +77,16 @@ def judge(model: str, list_sha256: str, scores: Iterable[Score]) -> list[Judgeme
 
 
 def read_run(run_dir: Path) -> list[Expected]:
-    """The scores to be expected, of an evaluation of shipped weights."""
-    from vbench.accuracy.evaluate import read_spec, read_videos
-    from vbench.accuracy.summary import summarise
+    """The scores to be expected, of an evaluation of shipped weights.
 
-    spec = read_spec(run_dir)
-    found = summarise(spec, read_videos(run_dir)[0]).scores
+    Raises:
+        UsageError: The folder has no summary.
+    """
+    found = evaluations.read_summary(run_dir)
     return [
         Expected(
-            model=spec.model,
-            list_sha256=spec.list_sha256,
+            model=found.spec.model,
+            list_sha256=found.spec.list_sha256,
             head=score.head,
             metric=score.metric,
             value=score.value,
@@ -94,7 +94,7 @@ def read_run(run_dir: Path) -> list[Expected]:
             high=score.interval.high,
             num_videos=score.num_videos,
         )
-        for score in found
+        for score in found.scores
         if (score.head, score.metric) in JUDGED
         and score.videos == "decoded"
         and not score.condition
