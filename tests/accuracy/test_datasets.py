@@ -229,6 +229,34 @@ def test_lvu_regression_targets_are_centred_as_the_authors_do(tmp_path):
     assert likes.num_classes == 1
 
 
+def test_lvu_reads_lists_of_videomamba_with_their_durations(tmp_path):
+    put(
+        tmp_path,
+        scene__test_DOT_csv="clips/x,1.mp4,2,93.5\nclips/x2.mp4,0,131\n",
+        view_count__test_DOT_csv="x1.mp4,-0.25,60\n",
+    )
+    scenes, views = (load(f"lvu_{task}", root=tmp_path) for task in ("scene", "view_count"))
+    assert [(v.key, v.labels["class"], v.duration_s, v.group) for v in scenes.videos] == [
+        ("x,1", 2, 93.5, None),
+        ("x2", 0, 131.0, None),
+    ]
+    assert len(scenes.heads["class"]) == 6
+    assert [(v.key, v.target, v.duration_s) for v in views.videos] == [("x1", -0.25, 60.0)]
+    put(tmp_path, genre__test_DOT_csv="a list of nothing known\n")
+    with pytest.raises(UsageError, match="neither LVU's list nor one of PATH,LABEL,DURATION"):
+        load("lvu_genre", root=tmp_path)
+
+
+def test_lvu_takes_durations_from_the_file_of_vis4mer_if_it_is_there(tmp_path):
+    put(
+        tmp_path,
+        scene__test_DOT_csv="class_id class_name youtube_id imdb_id\n0 a b x1 tt1\n1 c x2 tt2\n",
+        lvu_durations_DOT_csv="videoid,duration\nx1,83\n",
+    )
+    durations = [video.duration_s for video in load("lvu_scene", root=tmp_path).videos]
+    assert durations == [83.0, None]
+
+
 def test_ucf101_counts_classes_from_one_and_groups_people(tmp_path):
     put(
         tmp_path,

@@ -1,9 +1,10 @@
 """Presets hold what the authors did; classes are mapped by name."""
 
+import msgspec
 import pytest
 
 import model_zoo
-from vbench.accuracy import label_space, protocols
+from vbench.accuracy import label_space, protocols, published
 from vbench.accuracy.datasets import DATASETS
 from vbench.accuracy.protocols import CUSTOM, Use
 from vbench.accuracy.sampling import frame_indices
@@ -21,7 +22,8 @@ def found(model, dataset, num_frames, size_px=224):
 
 def test_every_preset_resolves_and_is_found_again():
     for preset in protocols.presets():
-        assert model_zoo.list_models(family=preset.family), preset.name
+        in_zoo = bool(model_zoo.list_models(family=preset.family))
+        assert in_zoo or preset.is_alternative, preset.name
         assert set(preset.datasets) <= set(DATASETS), preset.name
         for num_frames in preset.num_frames:
             protocol = protocols.resolve(preset, num_frames=num_frames, size_px=preset.size_px[0])
@@ -240,3 +242,24 @@ def test_outputs_are_matched_by_name_whatever_the_spelling():
         label_space.columns_by_name(["abseiling"], ["abseiling", "yoga"])
     with pytest.raises(UsageError, match="two outputs"):
         label_space.columns_by_name(["a_b", "a b"], ["a b"])
+
+
+LVU = [name for name in DATASETS if name.startswith("lvu_")]
+
+
+@pytest.mark.parametrize("dataset", LVU)
+def test_windows_over_long_videos_are_taken_only_by_name_and_beside_no_published_number(dataset):
+    wanted = use("videomamba_tiny", dataset, 32)
+    assert not protocols.find(wanted).windows
+    first = protocols.named("videomamba-lvu-windows", wanted)
+    every = protocols.named("videomamba-lvu-all-windows", wanted)
+    sliding = protocols.named("vis4mer-lvu", wanted)
+    assert [p.is_preset for p in (first, every, sliding)] == [True, True, False]
+    assert [len(p.windows.of(131.0)) for p in (first, every, sliding)] == [1, 7, 72]
+    assert "the first 60 s" in str(first)
+    assert published.rows("videomamba_tiny", dataset, "class", every) == []
+
+
+def test_evaluations_without_windows_keep_their_identity():
+    protocol = found("videomamba_tiny", "kinetics400", 16)
+    assert b"windows" not in msgspec.json.encode(protocol)

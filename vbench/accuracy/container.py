@@ -28,6 +28,7 @@ FORMATS: Final = (
     "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,mxf,rm,dv,ivf,h264,hevc,m4v"
 )  # fmt: skip
 OPTIONS: Final = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+MICROSECONDS: Final = 1_000_000  # of a second: the unit of a container's duration
 MOST_PIXELS: Final = 1 << 26  # of a frame; damaged headers claim more than any memory holds
 
 
@@ -181,6 +182,20 @@ def read_index(
         shown_s=_shown_s(timestamps, stream),
         is_part=end is not None,
     )
+
+
+def duration_s(path: Path) -> float | None:
+    """Seconds that a file lasts by its header, else by its frames; None where neither says.
+
+    Raises:
+        DecodeError: It cannot be read.
+        UnavailableError: PyAV is not installed.
+    """
+    container, stream = open_video(path)
+    with container:
+        if container.duration:
+            return container.duration / MICROSECONDS
+        return read_index(container, stream, path).shown_s
 
 
 def _shown_s(timestamps: list[int], stream: "VideoStream") -> float | None:

@@ -30,6 +30,7 @@ from vbench.accuracy.images import DecodeError, MiscountedError
 from vbench.accuracy.protocols import Protocol
 from vbench.accuracy.sampling import frame_indices
 from vbench.accuracy.transforms import resize, views
+from vbench.accuracy.windows import Window
 from vbench.core import processes
 from vbench.core.errors import UsageError
 
@@ -68,11 +69,12 @@ class Views(NamedTuple):
 
 
 def decode_views(root: Path, video: Video, protocol: Protocol) -> Views:
-    """The views of one video.
+    """The views of one video, or of one window of it: see `windows.parts`.
 
     Raises:
         DecodeError: It cannot be read.
     """
+    window = video.windows[0] if video.windows else None
     with opened(
         root / video.path,
         start_s=video.start_s,
@@ -81,16 +83,16 @@ def decode_views(root: Path, video: Video, protocol: Protocol) -> Views:
         stop_frame=video.stop_frame,
     ) as source:
         try:
-            pixels = _sampled(source, protocol)
+            pixels = _sampled(source, protocol, window)
         except MiscountedError:
             if source.num_frames < 1:
                 raise
-            pixels = _sampled(source, protocol)
+            pixels = _sampled(source, protocol, window)
         return Views(pixels, source.num_frames, source.damage)
 
 
-def _sampled(source: Any, protocol: Protocol) -> NDArray[Any]:
-    clips = frame_indices(source.num_frames, protocol.sampling, fps=source.fps)
+def _sampled(source: Any, protocol: Protocol, window: Window | None) -> NDArray[Any]:
+    clips = frame_indices(source.num_frames, protocol.sampling, fps=source.fps, window=window)
     wanted = [index for clip in clips for index in clip]
     resized = source.read(wanted, lambda frame: resize(frame, protocol.spatial))
     return views(resized, clips, protocol.spatial)

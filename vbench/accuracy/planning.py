@@ -17,6 +17,7 @@ from vbench.accuracy.decode import VIDEO_ENDINGS
 from vbench.accuracy.evaluation import EvalSpec, Precision
 from vbench.accuracy.protocols import Protocol, Use
 from vbench.accuracy.subsets import SubsetSpec
+from vbench.accuracy.windows import Windows, cut, parts
 from vbench.core.errors import UsageError
 
 VALUE: Final = "value"
@@ -103,6 +104,12 @@ class Plan:
         return f"eval-{self.spec.dataset}-{plain}-{self.spec.eval_id}"
 
     @property
+    def views_per_video(self) -> float:
+        """Clips times crops, of all windows: a mean, for longer videos have more."""
+        num_parts = sum(len(parts(video)) for video in self.videos)
+        return self.spec.protocol.num_views * num_parts / len(self.videos)
+
+    @property
     def batches(self) -> list[tuple[Video, ...]]:
         """Videos that share a batch: always the same ones."""
         size = self.spec.videos_per_batch
@@ -137,6 +144,8 @@ def plan(asked: Asked) -> Plan:
         )
     if any(Path(video.path).suffix.lower() in VIDEO_ENDINGS for video in present):
         require_av()
+    if isinstance(protocol.windows, Windows):
+        present = tuple(cut(video, protocol.windows, root) for video in present)
     kind = asked.device.partition(":")[0]
     spec = EvalSpec(
         model=entry.name,

@@ -12,10 +12,11 @@ from importlib import resources
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from vbench.accuracy.sampling import Sampling
 from vbench.accuracy.transforms import Spatial, middle_crop
+from vbench.accuracy.windows import Windows
 from vbench.core.errors import UsageError
 
 Aggregate = Literal["probability_mean", "logit_sum"]
@@ -41,6 +42,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         variants: Shell patterns of names; empty for the whole family.
         crop_px: Side of the crop where the authors test at a larger one than they train at; sizes
             in `size_px` then mean the model's own.
+        windows: Parts of a long video that are sampled one by one.
         is_alternative: Taken only if named, because another is published for the same input.
     """
 
@@ -61,6 +63,7 @@ class Preset(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     short_side_px: Positive | None = None
     crop_px: Positive | None = None
     resample_fps: Positive | None = None
+    windows: Windows | None = None
     channel_order: Literal["rgb", "bgr"] = "rgb"
     is_alternative: bool = False
     note: str = ""
@@ -84,6 +87,8 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         resample_fps: Frame rate that videos are converted to first.
         published_precision: That of the authors; what was used is in the evaluation's record.
         source: Official files; empty for a custom protocol.
+        windows: Parts of a video that are sampled one by one. Unset, not None, where there are
+            none, so that evaluations without windows keep their identity.
     """
 
     name: str
@@ -96,6 +101,7 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     resample_fps: Positive | None = None
     published_precision: str | None = None
     source: str = ""
+    windows: Windows | UnsetType = UNSET
 
     @property
     def is_preset(self) -> bool:
@@ -104,7 +110,7 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def num_views(self) -> int:
-        """Clips times crops."""
+        """Clips times crops; of each window, where there are windows."""
         return self.num_clips * self.spatial.num_crops
 
     @property
@@ -125,7 +131,8 @@ class Protocol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __str__(self) -> str:
         views = f"{self.num_clips} clips x {self.spatial.num_crops} crops"
-        return f"{self.name}: {self.num_frames} frames, {views} of {self.spatial.crop_px} px"
+        words = f"{self.name}: {self.num_frames} frames, {views} of {self.spatial.crop_px} px"
+        return f"{words}, {self.windows}" if isinstance(self.windows, Windows) else words
 
 
 @functools.cache
@@ -192,6 +199,7 @@ def resolve(preset: Preset, *, num_frames: int, size_px: int) -> Protocol:
         resample_fps=preset.resample_fps,
         published_precision=preset.precision,
         source=preset.source,
+        windows=preset.windows or UNSET,
     )
 
 

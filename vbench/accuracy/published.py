@@ -8,7 +8,8 @@ from vbench.accuracy.protocols import Protocol, published_sizes
 def rows(model: str, dataset: str, head: str, protocol: Protocol) -> list[PublishedNumber]:
     """Printed top-1 of a variant; none under a custom protocol.
 
-    What a table does not print of its test is taken as the protocol's.
+    What a table does not print of its test is taken as the protocol's; windows over long videos,
+    which no table has, are not.
 
     Args:
         model: Name of the variant.
@@ -16,7 +17,7 @@ def rows(model: str, dataset: str, head: str, protocol: Protocol) -> list[Publis
         head: Which classifier, where a dataset has several.
         protocol: That the accuracy was measured under.
     """
-    if not protocol.is_preset:
+    if not protocol.is_preset or protocol.windows:
         return []
     return [
         row

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vbench.accuracy import segment_rules, window_rules
+from vbench.accuracy.windows import Window, frames_in
 from vbench.core.errors import UsageError
 
 Clips = list[list[int]]
@@ -53,25 +54,36 @@ class Sampling:
             )
 
 
-def frame_indices(length: int, sampling: Sampling, *, fps: float | None = None) -> Clips:
+def frame_indices(
+    length: int, sampling: Sampling, *, fps: float | None = None, window: Window | None = None
+) -> Clips:
     """Indices of the frames of each clip: S lists of T, all in [0, length).
 
     Args:
         length: L, decodable frames of the video.
         sampling: The rule and its parameters.
         fps: Frames a second of the video, for rules that work in time.
+        window: Seconds of the video that the rule is to see; None for the whole of it.
 
     Raises:
-        UsageError: There is no frame, or the rule needs `fps`.
+        UsageError: There is no frame, or the rule or the window needs `fps`.
     """
     if length < 1:
         raise UsageError(f"a video needs at least one frame, this has: {length}")
-    rule = RULES[sampling.rule]
     if not sampling.resample_fps or not fps:
-        return rule(length, sampling, fps)
+        return _ruled(length, sampling, fps, window)
     shown = resampled(length, fps, sampling.resample_fps)
-    clips = rule(len(shown), sampling, sampling.resample_fps)
+    clips = _ruled(len(shown), sampling, sampling.resample_fps, window)
     return [[shown[index] for index in clip] for clip in clips]
+
+
+def _ruled(length: int, sampling: Sampling, fps: float | None, window: Window | None) -> Clips:
+    rule = RULES[sampling.rule]
+    if window is None:
+        return rule(length, sampling, fps)
+    first, last = frames_in(window, length, fps)
+    clips = rule(last - first + 1, sampling, fps)
+    return [[first + index for index in clip] for clip in clips]
 
 
 def resampled(length: int, fps: float, rate: float) -> list[int]:

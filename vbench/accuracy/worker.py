@@ -4,10 +4,12 @@ What libraries print goes to the log. Decoding processes are started before the 
 """
 
 import contextlib
+import itertools
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from torch import Tensor, nn
 import model_zoo
 from vbench.accuracy import controls
 from vbench.accuracy.datasets import Video
-from vbench.accuracy.decoding import DecodingPool, Result
+from vbench.accuracy.decoding import Decoded, DecodingPool, Result
 from vbench.accuracy.evaluation import (
     Batch,
     EvalRequest,
@@ -33,6 +35,7 @@ from vbench.accuracy.evaluation import (
 from vbench.accuracy.scoring import log_probabilities, score_heads
 from vbench.accuracy.transforms import to_clips
 from vbench.accuracy.types import SCHEMA_VERSION, HeadScore, VideoRecord
+from vbench.accuracy.windows import parts
 from vbench.core.errors import UnavailableError, UsageError, VbenchError
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -82,7 +85,9 @@ def evaluate(request: EvalRequest, send: Any) -> None:
         notes = scorer.load(request.checkpoint_path)
         pool.wait_until_ready()
         send(Loaded(device_name=device_name(device), torch=str(torch.__version__), notes=notes))
-        results = pool.results([video for batch in request.batches for video in batch])
+        results = pool.results(
+            [part for batch in request.batches for video in batch for part in parts(video)]
+        )
         for batch in request.batches:
             send(Batch(records=scorer.batch(batch, results)))
 
@@ -143,11 +148,24 @@ class Scorer:
             )
         return report.notes
 
-    def batch(self, videos: tuple[Video, ...], results: Any) -> tuple[VideoRecord, ...]:
-        """Decode, run and score the videos of one batch.
+    def batch(
+        self, videos: tuple[Video, ...], results: Iterator[Result]
+    ) -> tuple[VideoRecord, ...]:
+        """Decode, run and score the videos of one batch, each in as many parts as it has windows.
 
-        Unreadable videos are zeros in the batch, so that they change no other video's numbers.
+        Unreadable parts are zeros in the batch, so that they change no other video's numbers.
         """
+        whole = [part for video in videos for part in parts(video)]
+        size = self.spec.videos_per_batch
+        groups = [whole[i : i + size] for i in range(0, len(whole), size)]
+        seen = iter([part for group in groups for part in self._seen(group, results)])
+        return tuple(
+            self._record(video, _joined(list(itertools.islice(seen, len(parts(video))))))
+            for video in videos
+        )
+
+    def _seen(self, videos: Sequence[Video], results: Iterator[Result]) -> list["_Seen"]:
+        """Decode and run what shares a pass."""
         protocol = self.spec.protocol
         side = protocol.spatial.crop_px
         shape = (3, protocol.num_frames, side, side)
@@ -156,7 +174,7 @@ class Scorer:
                             device=self.device)  # fmt: skip
         taken: list[Result] = []
         for position in range(len(videos)):
-            result: Result = next(results)
+            result = next(results)
             if result.views is not None:
                 cut = torch.from_numpy(result.views).to(self.device)
                 first = position * protocol.num_views
@@ -167,16 +185,22 @@ class Scorer:
         model_s = (time.perf_counter() - start_s) / len(videos)
         for control in self.spec.controls:
             outputs[control] = self._forward(self._controlled(clips, control, videos))
-        return tuple(
-            self._record(video, result, self._of_video(outputs, position), model_s)
-            for position, (video, result) in enumerate(zip(videos, taken, strict=True))
-        )
+        return [
+            _Seen(
+                decoded=result.decoded,
+                wait_s=result.wait_s,
+                model_s=model_s,
+                outputs=self._of_video(outputs, position),
+            )
+            for position, result in enumerate(taken)
+        ]
 
-    def _controlled(self, clips: Tensor, control: str, videos: tuple[Video, ...]) -> Tensor:
+    def _controlled(self, clips: Tensor, control: str, videos: Sequence[Video]) -> Tensor:
         changed = clips.clone()
         for position, video in enumerate(videos):
             mine = self._views_of(position)
-            changed[mine] = controls.controlled(clips[mine], control, video.key)
+            key = f"{video.key}{video.windows or ''}"
+            changed[mine] = controls.controlled(clips[mine], control, key)
         return changed
 
     def _views_of(self, position: int) -> slice:
@@ -207,14 +231,8 @@ class Scorer:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def _record(
-        self,
-        video: Video,
-        result: Result,
-        outputs: dict[str, Logits],
-        model_s: float,
-    ) -> VideoRecord:
-        decoded = result.decoded
+    def _record(self, video: Video, seen: "_Seen") -> VideoRecord:
+        decoded, outputs, model_s = seen.decoded, seen.outputs, seen.model_s
         common: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "key": video.key,
@@ -225,7 +243,7 @@ class Scorer:
             "num_frames": decoded.num_frames,
             "damage": decoded.damage,
             "decode_s": decoded.decode_s,
-            "wait_s": result.wait_s,
+            "wait_s": seen.wait_s,
         }
         if decoded.slot is None:
             return VideoRecord(status="unreadable", error=decoded.error, **common)
@@ -251,6 +269,50 @@ class Scorer:
         return score_heads(
             logits, spec.columns, labels, spec.protocol.aggregate, reversals=spec.reversals
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """A video, or a window of one, after the model.
+
+    Attributes:
+        outputs: By condition.
+    """
+
+    decoded: Decoded
+    wait_s: float
+    model_s: float
+    outputs: dict[str, Logits]
+
+
+def _joined(seen: Sequence[_Seen]) -> _Seen:
+    """The windows of a video as one: the views of those that could be read."""
+    if len(seen) == 1:
+        return seen[0]
+    read = [one for one in seen if one.decoded.slot is not None]
+    lost = [one.decoded.error for one in seen if one.decoded.slot is None]
+    signs = [one.decoded.damage for one in read if one.decoded.damage]
+    if lost:
+        signs.append(f"{len(lost)} of {len(seen)} windows cannot be read: {lost[0]}")
+    best = (read or seen)[0]
+    decoded = replace(
+        best.decoded,
+        decode_s=sum(one.decoded.decode_s for one in seen),
+        damage="; ".join(dict.fromkeys(signs)) or None,
+    )
+    outputs = {
+        condition: {
+            head: np.concatenate([one.outputs[condition][head] for one in read or seen])
+            for head in heads
+        }
+        for condition, heads in best.outputs.items()
+    }
+    return _Seen(
+        decoded=decoded,
+        wait_s=sum(one.wait_s for one in seen),
+        model_s=sum(one.model_s for one in seen),
+        outputs=outputs,
+    )
 
 
 def by_head(output: Any, num_outputs: Mapping[str, int]) -> dict[str, Tensor]:

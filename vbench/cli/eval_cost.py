@@ -67,7 +67,7 @@ def _profiled(spec: "EvalSpec", run_dir: Path, *, on_device: bool) -> Record:
 
 def notes(cost: "VideoCost") -> list[str]:
     """Operations, time and energy of a video, all its views together, in words."""
-    views = f"a video, {cost.num_views} views" if cost.num_views > 1 else "a video"
+    views = f"a video, {cost.num_views:.4g} views" if cost.num_views > 1 else "a video"
     found = []
     if cost.macs_per_video is not None:
         found.append(f"{views}: {with_unit(cost.macs_per_video, '')} MACs, counted")

@@ -25,7 +25,7 @@ def print_plan(plan: "Plan", *, json: bool) -> None:
         "videos of the list": spec.num_listed,
         "videos not in this copy": spec.num_absent,
         "protocol": str(spec.protocol),
-        "views": n * spec.protocol.num_views,
+        "views": round(n * plan.views_per_video),
         "label space": spec.label_space,
         "half-width at 80 %, points": round(100 * half, 2),
         "difference of two models found, points": round(

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from vbench.accuracy.label_space import fingerprint
 from vbench.accuracy.protocols import Protocol
+from vbench.accuracy.windows import Window
 from vbench.core.errors import UsageError
 from vbench.core.registry import Registry
 
@@ -35,6 +36,8 @@ class Video(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         stop_s: Of a segment.
         start_frame: Of a segment in a folder of extracted frames, by the number in their names.
         stop_frame: The last one.
+        duration_s: As the annotations have it.
+        windows: Seconds from and to that are sampled one by one, once a protocol asks for it.
     """
 
     key: str
@@ -47,6 +50,8 @@ class Video(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     stop_s: float | None = None
     start_frame: int | None = None
     stop_frame: int | None = None
+    duration_s: float | None = None
+    windows: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

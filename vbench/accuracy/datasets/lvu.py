@@ -2,12 +2,16 @@
 
 Seven classify: ``class_id class_name youtube_id imdb_id``, names with spaces, ids with gaps that
 are kept. Two predict a value: ``like_count dislike_count youtube_id imdb_id`` and
-``view_count youtube_id imdb_id``, centred as the authors do. A model sees the whole clip; the
-windows that some papers slide over it are no part of a reader.
-Source: chaoyuaw/lvu src/data/video_data_author.py.
+``view_count youtube_id imdb_id``, centred as the authors do. VideoMamba's lists
+``PATH,LABEL,DURATION``, without a header and with the value itself as the label, are read too.
+How long a clip lasts, where windows are slid over it, is that third column, else what
+``lvu_durations.csv`` of ViS4mer beside the tasks says, else what the file says.
+Sources: chaoyuaw/lvu src/data/video_data_author.py, md-mohaiminul/ViS4mer data/lvu_1.0,
+OpenGVLab/VideoMamba videomamba/video_sm/datasets/lvu.py.
 """
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -23,32 +27,94 @@ CLASSIFICATION: Final = {
 REGRESSION: Final = {"like_ratio": 140, "view_count": 126}
 MEAN_LIKES: Final = 9.138220535629456
 MEAN_LOG_VIEWS: Final = 11.76425435683139
+DURATIONS_FILE: Final = "lvu_durations.csv"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Row:
+    """A line of a list.
+
+    Attributes:
+        answer: Number of the class, or the value.
+        film: That the clip is from; None where the list does not say.
+    """
+
+    identity: str
+    answer: float
+    class_name: str | None = None
+    film: str | None = None
+    duration_s: float | None = None
 
 
 def read(copy: Copy, task: str) -> Dataset:
     """Read one task."""
     path = files.need(copy, f"{task}/{copy.split}.csv", f"{copy.split}.csv")
     media = files.Media(copy.root)
-    rows = [line.split() for line in files.lines(path)[1:]]
-    if any(len(words) < 3 for words in rows):
-        raise UsageError(f"{path} has a line with less than three words")
+    lines = files.lines(path)
+    is_official = "youtube_id" in lines[0].split() if lines else True
+    rows = _official(path, lines[1:], task) if is_official else _listed(path, lines)
     is_regression = task in REGRESSION
-    heads = {} if is_regression else {ONE_HEAD: _class_names(path, rows, CLASSIFICATION[task][0])}
-    videos = []
-    for words in rows:
-        identity = words[-2]
-        videos.append(
-            Video(
-                key=identity,
-                path=media.find(identity) or f"{identity}.mp4",
-                labels={} if is_regression else {ONE_HEAD: files.integer(words[0], path)},
-                group=words[-1],
-                target=target(task, words) if is_regression else None,
+    heads = {} if is_regression else {ONE_HEAD: _class_names(rows, CLASSIFICATION[task][0])}
+    known = _durations(copy, path)
+    videos = tuple(
+        Video(
+            key=row.identity,
+            path=media.find(row.identity) or f"{row.identity}.mp4",
+            labels={} if is_regression else {ONE_HEAD: int(row.answer)},
+            group=row.film,
+            target=row.answer if is_regression else None,
+            duration_s=row.duration_s or known.get(row.identity),
+        )
+        for row in rows
+    )
+    return Dataset(name=f"lvu_{task}", split=copy.split, root=copy.root, heads=heads, videos=videos)
+
+
+def _official(path: Path, lines: list[str], task: str) -> list[_Row]:
+    found = []
+    for words in map(str.split, lines):
+        if len(words) < 3:
+            raise UsageError(f"{path} has a line with less than three words")
+        is_class = task in CLASSIFICATION
+        found.append(
+            _Row(
+                identity=words[-2],
+                answer=files.integer(words[0], path) if is_class else target(task, words),
+                class_name=" ".join(words[1:-2]) if is_class else None,
+                film=words[-1],
             )
         )
-    return Dataset(
-        name=f"lvu_{task}", split=copy.split, root=copy.root, heads=heads, videos=tuple(videos)
-    )
+    return found
+
+
+def _listed(path: Path, lines: list[str]) -> list[_Row]:
+    found = []
+    for line in lines:
+        name, *numbers = line.rsplit(",", 2)
+        if len(numbers) != 2:
+            raise UsageError(
+                f"{path} is neither LVU's list nor one of PATH,LABEL,DURATION: {line[:60]}"
+            )
+        answer, duration_s = (_number(word, path) for word in numbers)
+        found.append(_Row(identity=Path(name).stem, answer=answer, duration_s=duration_s))
+    return found
+
+
+def _number(word: str, path: Path) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        raise UsageError(f"{path} holds no number where one is wanted: {word!r}") from None
+
+
+def _durations(copy: Copy, path: Path) -> dict[str, float]:
+    """Seconds that ViS4mer's file gives to clips; nothing where it is not there."""
+    for folder in (path.parent, path.parent.parent, copy.root):
+        file = folder / DURATIONS_FILE
+        if file.is_file():
+            rows = files.table(file, "videoid", "duration")
+            return {row["videoid"]: _number(row["duration"], file) for row in rows}
+    return {}
 
 
 def target(task: str, words: list[str]) -> float:
@@ -63,10 +129,10 @@ def target(task: str, words: list[str]) -> float:
     return math.log(float(words[0])) - MEAN_LOG_VIEWS
 
 
-def _class_names(path: Path, rows: list[list[str]], num_classes: int) -> tuple[str, ...]:
-    names = {files.integer(words[0], path): " ".join(words[1:-2]) for words in rows}
+def _class_names(rows: list[_Row], num_classes: int) -> tuple[str, ...]:
+    names = {int(row.answer): row.class_name for row in rows}
     count = max(num_classes, *(number + 1 for number in names))
-    return tuple(names.get(number, f"class {number}") for number in range(count))
+    return tuple(names.get(number) or f"class {number}" for number in range(count))
 
 
 for _task, (_classes, _videos) in CLASSIFICATION.items():
