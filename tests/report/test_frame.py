@@ -103,6 +103,15 @@ def test_an_estimate_belongs_to_the_gpu_it_names():
     assert frame["place"].iloc[0] == "A100"
 
 
+def test_a_time_estimated_for_another_device_is_not_shown_under_the_one_that_ran():
+    metrics = {"latency_s": 1.0, "estimated_latency_s": 0.1, "estimated_peak_bytes": 1}
+    notes = {"estimate_gpu": f"{GPU}: its whitepaper"}
+    here = record(metrics=metrics, notes=notes, environment=environment("NVIDIA L4"))
+    assert set(to_frame([here])["metric"]) == {"latency_s", "estimated_peak_bytes"}
+    there = record(metrics=metrics, notes=notes)
+    assert set(to_frame([there])["metric"]) == set(metrics)
+
+
 def test_no_records_make_an_empty_frame_with_all_columns():
     frame = to_frame([])
     assert frame.empty

@@ -156,3 +156,17 @@ def test_published_points_are_the_digitised_ones():
     assert at.loc[(published.BASELINE, 64), "batch_ran"] == 12
     assert published.published_ratio("memory_gib") == pytest.approx(569.9 / 14.5)
     assert published.published_ratio("clips_per_s") == pytest.approx(34 / 5.9)
+
+
+def test_lines_of_equal_work_name_every_power_of_ten():
+    records = [
+        record("a", t, {"latency_s": 0.1 * t, "macs": 10.0**9 * t}, device="cpu")
+        for t in (1, 8, 64)
+    ] + [record("b", t, {"latency_s": 1e-4 * t, "macs": 10.0**9 * t}) for t in (1, 8, 64)]
+    named = {
+        text
+        for text in texts(drawn("throughput_by_macs", frame_of(*records)).figure)
+        if text.endswith("FLOP/s")
+    }
+    assert {"10 GFLOP/s", "0.1 TFLOP/s", "10 TFLOP/s"} <= named
+    assert not any(text.startswith("0 ") for text in named)

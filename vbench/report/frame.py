@@ -68,7 +68,7 @@ def to_frame(records: Iterable[Record]) -> pd.DataFrame:
     """
     points: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record, place in latest(records):
-        points[_axes(record.case, place)].append(record)
+        points[_axes(record.case, place)].append(_own(record, place))
     rows = [row for axes, members in points.items() for row in _point_rows(axes, members)]
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     return frame.astype({"batch_size": "Int64"} | dict.fromkeys(_FLOATS, "float64"))
@@ -83,6 +83,19 @@ def latest(records: Iterable[Record]) -> list[tuple[Record, str]]:
         place = place_of(record, names)
         kept[record.case_id, place] = record, place
     return list(kept.values())
+
+
+def _own(record: Record, place: str) -> Record:
+    """The record without a time that was estimated for another device than it ran on.
+
+    A processor, and a GPU whose peaks are not known, is recorded beside the estimate for the
+    default GPU; under the name of the device that ran it would be taken for that one's.
+    """
+    named = plain(record.notes.get("estimate_gpu", "").partition(":")[0])
+    if record.case.device == "meta" or named in ("", place):
+        return record
+    own = tuple(taken for taken in record.measurements if taken.metric != "estimated_latency_s")
+    return msgspec.structs.replace(record, measurements=own)
 
 
 def place_of(record: Record, names: dict[str, str]) -> str:

@@ -135,7 +135,7 @@ def _name_equal_work(axes: Axes, power: int, scale: Scale) -> None:
         return
     named = scale_for("FLOP/s", [10.0**power])
     axes.annotate(
-        f"{10.0**power / named.size:,.0f} {named.unit}",
+        f"{10.0**power / named.size:,g} {named.unit}",
         (x, y),
         xytext=(5, -3),
         textcoords="offset points",
