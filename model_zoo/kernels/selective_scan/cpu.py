@@ -1,8 +1,9 @@
-"""The selective scan in plain torch, sequential inside chunks that stay in a core's cache.
+"""The selective scan in plain torch, sequential inside chunks that stay in cache.
 
 Per chunk the exponentials and outer products are vectorised; each time step is then one fused
-multiply-add in place. Beyond inputs and outputs the memory is that of one chunk. Formulations that
-scan in parallel lose on a CPU, since they move the expanded state through memory several times.
+multiply-add in place. Beyond inputs and outputs the memory is that of one chunk for each thread:
+rows and blocks of channels are scanned side by side. Formulations that scan in parallel along the
+tokens lose on a CPU, since they move the expanded state through memory several times.
 
 What torch takes long for beyond arithmetic is avoided: e^x is exp2 of a scaled rate, which is three
 times as fast; the views of single steps are made once; a step works on several rows at a time.
@@ -12,6 +13,7 @@ state is (T, R, N, E): channels last, so that every pass is contiguous. Nothing 
 CPUs: it is also what CUDA falls back to without Triton.
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,48 +23,103 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model_zoo.kernels import _recurrence
 from model_zoo.kernels._huge_pages import in_huge_pages
-from model_zoo.kernels._threads import one_thread
+from model_zoo.kernels._threads import run_tasks
 from model_zoo.kernels.selective_scan.inputs import LOG2_E, ScanInputs
 
-CHUNK_TOKENS: Final = 32  # R x T: with E=384, N=16 in float32 two such arrays fill 1.5 MiB
+MAX_STEPS: Final = 256
 MAX_ROWS: Final = 4
+BLOCK_CHANNELS: Final = 192  # a divisor of VideoMamba's 384, 768 and 1152
+STEP_ELEMENTS: Final = 3072  # of a step: with fewer, a call costs more than its arithmetic
+# In float32 two such arrays fill 3 MiB. Half of that would be nearer, but with shorter calls
+# threads wait more often for each other's hold of Python's lock.
+CHUNK_ELEMENTS: Final = 128 * STEP_ELEMENTS
 SOFTPLUS_THRESHOLD: Final = 20.0  # torch's own: above it softplus(x) = x
 
 
-@one_thread()
 def forward(inputs: ScanInputs, *, checkpoint_steps: int) -> tuple[Tensor, Tensor]:
     """Scan; results as of the operator `model_zoo::selective_scan`."""
     _, batch, length, channels = inputs.u.shape
     y = in_huge_pages(inputs.u.new_empty(batch, length, channels))
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
-    num_rows = min(MAX_ROWS, batch)
-    num_steps = math.gcd(CHUNK_TOKENS // num_rows, checkpoint_steps)  # of 0 and n it is n
-    shape = (2, num_steps, num_rows, inputs.num_states, channels)
-    whole = [Expanded.of(array) for array in checkpoints.new_empty(shape)]
-    for rows in _blocks(batch, num_rows):
-        buffers = [array.cut(num_steps, rows.stop - rows.start) for array in whole]
-        for g, is_reversed in enumerate(inputs.reverse):
-            direction = Direction.of(inputs, g)
-            state = torch.zeros_like(buffers[0].steps[0])
-            for start, span in spans(length, num_steps, is_reversed=is_reversed):
-                if checkpoint_steps and start % checkpoint_steps == 0:
-                    checkpoints[g, rows, start // checkpoint_steps] = state
-                chunk = direction.chunk(rows, span, buffers)
-                state.copy_(chunk.advance(state))
-                _accumulate(y[rows, span].transpose(0, 1), chunk.read_out(), inputs, g, rows, span)
+    tasks = (
+        functools.partial(_scan, inputs, block, y, checkpoints, checkpoint_steps)
+        for block in blocks(inputs, max_rows=MAX_ROWS)
+    )
+    run_tasks(tasks, device=inputs.u.device)
     return y, checkpoints
 
 
-def _accumulate(
-    y: Tensor, of_direction: Tensor, inputs: ScanInputs, g: int, rows: slice, span: slice
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What one task computes, whatever the number of threads: results then have the same bits."""
+
+    rows: slice
+    channels: slice
+    index: int  # among the blocks of the same rows
+
+    def of(self, x: Tensor) -> Tensor:
+        """Its part of an array over tokens and channels: (..., B, L, E) -> (..., L, R, E)."""
+        return self.of_rows(x)[..., self.channels]
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """Likewise, with whatever the last axis is."""
+        return x[..., self.rows, :, :].transpose(-3, -2)
+
+    @property
+    def num_rows(self) -> int:
+        """R."""
+        return int(self.rows.stop - self.rows.start)
+
+    @property
+    def num_channels(self) -> int:
+        """E."""
+        return int(self.channels.stop - self.channels.start)
+
+
+def blocks(inputs: ScanInputs, *, max_rows: int) -> list[Block]:
+    """All rows and channels; a GPU has all channels at once."""
+    _, batch, _, channels = inputs.u.shape
+    wanted = max(BLOCK_CHANNELS, STEP_ELEMENTS // inputs.num_states)
+    num_blocks = max(1, round(channels / wanted)) if inputs.u.device.type == "cpu" else 1
+    return [
+        Block(rows, of_channels, index)
+        for rows in _spans(batch, max_rows)
+        for index, of_channels in enumerate(_spans(channels, -(-channels // num_blocks)))
+    ]
+
+
+def _scan(
+    inputs: ScanInputs, block: Block, y: Tensor, checkpoints: Tensor, checkpoint_steps: int
 ) -> None:
-    """Add direction `g` to the chunk `y` of the output; the last one applies the gate."""
-    if g > 0:
-        of_direction += y
-    if inputs.z is not None and g == len(inputs.reverse) - 1:
-        of_direction *= F.silu(inputs.z[rows, span].transpose(0, 1).to(inputs.dtype))
-    y.copy_(of_direction)
+    """Fill a block of the outputs."""
+    num_steps = _chunk_steps(block.num_rows * inputs.num_states * block.num_channels)
+    num_steps = math.gcd(num_steps, checkpoint_steps)  # of 0 and n it is n
+    out, gate = block.of(y), None if inputs.z is None else block.of(inputs.z)
+    shape = (2, min(num_steps, len(out)), block.num_rows, inputs.num_states, block.num_channels)
+    buffers = [Expanded.of(array) for array in checkpoints.new_empty(shape)]
+    last = len(inputs.reverse) - 1
+    for g, is_reversed in enumerate(inputs.reverse):
+        direction = Direction.of(inputs, g, block)
+        kept = checkpoints[g, block.rows, ..., block.channels]
+        state = torch.zeros_like(buffers[0].steps[0])
+        for start, span in spans(len(out), num_steps, is_reversed=is_reversed):
+            if checkpoint_steps and start % checkpoint_steps == 0:
+                kept[:, start // checkpoint_steps] = state
+            chunk = direction.chunk(span, buffers)
+            state.copy_(chunk.advance(state))
+            of_direction = chunk.read_out()
+            if g > 0:
+                of_direction += out[span]
+            if gate is not None and g == last:
+                of_direction *= F.silu(gate[span].to(inputs.dtype))
+            out[span] = of_direction
+
+
+def _chunk_steps(step_elements: int) -> int:
+    """A power of two, so that checkpoints fall on chunks' beginnings."""
+    return min(MAX_STEPS, 1 << max(1, CHUNK_ELEMENTS // step_elements).bit_length() - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +161,8 @@ class Chunk:
 
     def advance(self, state: Tensor) -> Tensor:
         """Turn increments into states, starting from `state`; the last one comes back."""
-        pairs = zip(self.in_scan_order(self.state), self.in_scan_order(self.decay), strict=True)
-        for increment, decay in pairs:
-            state = increment.addcmul_(decay, state)
-        return state
+        increments, decays = map(self.in_scan_order, (self.state, self.decay))
+        return _recurrence.run(increments, decays, state)
 
     def read_out(self) -> Tensor:
         """The output before the gate, (T, R, E)."""
@@ -117,43 +172,40 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Direction:
-    """The operands of one direction, those without a time axis in the accumulator's type."""
+    """The operands of one direction that a block needs, those without a time axis widened."""
 
-    u: Tensor  # (B, L, E)
-    delta: Tensor  # (B, L, E)
+    u: Tensor  # (L, R, E)
+    delta: Tensor  # (L, R, E)
     A: Tensor  # (N, E)
     rates: Tensor  # (N, E), for exp2
-    B: Tensor  # (B, L, N)
-    C: Tensor  # (B, L, N)
+    B: Tensor  # (L, R, N)
+    C: Tensor  # (L, R, N)
     D: Tensor | None  # (E,)
     delta_bias: Tensor | None  # (E,)
     delta_softplus: bool
     is_reversed: bool
 
     @classmethod
-    def of(cls, inputs: ScanInputs, g: int) -> Self:
-        """Direction `g`."""
-        dtype = inputs.dtype
-        A = inputs.A[g].to(dtype).t().contiguous()
+    def of(cls, inputs: ScanInputs, g: int, block: Block) -> Self:
+        """Those of direction `g`."""
+        dtype, channels, D, bias = inputs.dtype, block.channels, inputs.D, inputs.delta_bias
+        A = inputs.A[g, channels].to(dtype).t().contiguous()
         return cls(
-            u=inputs.u[g],
-            delta=inputs.delta[g],
+            u=block.of(inputs.u[g]),
+            delta=block.of(inputs.delta[g]),
             A=A,
             rates=A * LOG2_E,
-            B=inputs.B[g],
-            C=inputs.C[g],
-            D=None if inputs.D is None else inputs.D[g].to(dtype),
-            delta_bias=None if inputs.delta_bias is None else inputs.delta_bias[g].to(dtype),
+            B=block.of_rows(inputs.B[g]),
+            C=block.of_rows(inputs.C[g]),
+            D=None if D is None else D[g, channels].to(dtype),
+            delta_bias=None if bias is None else bias[g, channels].to(dtype),
             delta_softplus=inputs.delta_softplus,
             is_reversed=inputs.reverse[g],
         )
 
-    def chunk(self, rows: slice, span: slice, buffers: Sequence[Expanded]) -> Chunk:
+    def chunk(self, span: slice, buffers: Sequence[Expanded]) -> Chunk:
         """Decays and increments of `span`, written into the two `buffers`."""
-        u, delta, B, C = (
-            x[rows, span].transpose(0, 1).to(self.A.dtype)
-            for x in (self.u, self.delta, self.B, self.C)
-        )
+        u, delta, B, C = (x[span].to(self.A.dtype) for x in (self.u, self.delta, self.B, self.C))
         if self.delta_bias is not None:
             delta = delta + self.delta_bias
         step = F.softplus(delta, threshold=SOFTPLUS_THRESHOLD) if self.delta_softplus else delta
@@ -175,12 +227,12 @@ def contract_states(weights: Tensor, expanded: Tensor) -> Tensor:
 
 def spans(length: int, num_steps: int, *, is_reversed: bool) -> Iterator[tuple[int, slice]]:
     """Steps already done and the tokens that come next, in the order of the scan."""
-    for block in _blocks(length, num_steps):
+    for span in _spans(length, num_steps):
         if is_reversed:
-            yield block.start, slice(length - block.stop, length - block.start)
+            yield span.start, slice(length - span.stop, length - span.start)
         else:
-            yield block.start, block
+            yield span.start, span
 
 
-def _blocks(size: int, block: int) -> Iterator[slice]:
-    return (slice(start, min(start + block, size)) for start in range(0, size, block))
+def _spans(size: int, most: int) -> Iterator[slice]:
+    return (slice(start, min(start + most, size)) for start in range(0, size, most))

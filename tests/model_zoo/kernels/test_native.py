@@ -5,7 +5,6 @@ import math
 import random
 import subprocess
 import sys
-import threading
 from typing import Any
 
 import pytest
@@ -16,7 +15,6 @@ from model_zoo import UnsupportedInputError
 from model_zoo._registry import Options
 from model_zoo.kernels import _llvm, causal_conv1d, selective_scan
 from model_zoo.kernels._llvm import InstructionSet
-from model_zoo.kernels._threads import one_thread, run_tasks
 from model_zoo.kernels.causal_conv1d import native as native_convolution
 from model_zoo.kernels.selective_scan import cpu, native, reference
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
@@ -220,32 +218,12 @@ def forwards(monkeypatch) -> list[str]:
     return ran
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
-def test_the_number_of_threads_does_not_change_a_bit(two_threads):
+def test_the_number_of_threads_does_not_change_a_bit(num_threads):
     operands = scan_operands(2, 3, 300, 150, 16, dtype=torch.float32)
+    num_threads(2)
     on_two = scan(operands, LEVELS[0])
-    torch.set_num_threads(1)
+    num_threads(1)
     assert torch.equal(scan(operands, LEVELS[0]), on_two)
-
-
-def test_tasks_run_side_by_side(two_threads):
-    both = threading.Barrier(2, timeout=20)
-    run_tasks([both.wait, both.wait])
-
-
-def test_the_error_of_a_task_comes_through(two_threads):
-    def fail() -> None:
-        raise RuntimeError("of a task")
-
-    with pytest.raises(RuntimeError, match="of a task"):
-        run_tasks([lambda: None, fail, lambda: None])
 
 
 def test_a_forked_process_runs_what_its_parent_compiled_and_more():
@@ -326,19 +304,3 @@ def test_a_model_in_float32_gives_the_logits_of_float64(forwards):
         logits = model.float()(clips.float())
     assert len(forwards) == 4
     assert relative_error(logits, expected) < 1e-5
-
-
-def test_torch_has_its_threads_back_after_a_sequence_on_one():
-    @one_thread()
-    def fail() -> None:
-        assert torch.get_num_threads() == 1
-        raise RuntimeError("inside")
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        with pytest.raises(RuntimeError, match="inside"):
-            fail()
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
