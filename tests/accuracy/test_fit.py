@@ -38,7 +38,8 @@ def lists():
     columns = np.array(labels)
     frames = Frames(pixels=np.stack(pixels), labels={"verb": columns[:, 0], "noun": columns[:, 1]})
     spatial = Spatial(short_side_px=32, crop_px=32)
-    return Lists(easy=frames, medium=frames, reversals=REVERSALS, spatial=spatial)
+    return Lists(easy=frames, medium=frames, heads={"verb": 12, "noun": 8}, reversals=REVERSALS,
+                 spatial=spatial)  # fmt: skip
 
 
 def drawn(lists, step=0, **changes):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -61,10 +62,15 @@ def test_a_model_is_trained_resumed_and_scored(few, tmp_path):
         (("train", "timesformer_base"), "no heads for: verb, noun"),
         (("eval", "timesformer_base", "--dataset", "ssv2"), "trained weights"),
         (("eval", "missing_nano", "--root", "nowhere"), "unknown model: missing_nano"),
+        (
+            ("eval", "vivit_nano", "--root", "nowhere", "--split", "extended"),
+            "vivit_nano.safetensors tells apart 12 verbs, 8 nouns, the list extended has: 20 verbs",
+        ),
         (("eval", "../vivit_nano", "--root", "nowhere"), "unknown model: ../vivit_nano"),
         (("data", "make", "ssv2"), "is not made here"),
         (("data", "make", "motion", "--size", "huge", "--root", "x"), "no size huge"),
         (("train", "vivit_nano", "--batch-size", "3"), "no such recipe"),
+        (("train", "vivit_nano", "--split", "easy"), "no list to train on: easy"),
     ],
 )
 def test_a_wrong_request_says_what_was_wanted(few, arguments, words, tmp_path):
@@ -72,6 +78,47 @@ def test_a_wrong_request_says_what_was_wanted(few, arguments, words, tmp_path):
     done = invoked(*arguments, *more)
     assert getattr(done.exception, "exit_code", None) == 2, done.output
     assert words in str(done.exception)
+
+
+def trained_on(split, few, out):
+    done = invoked("train", "vivit_nano", "--root", few / "copy", "--batch-size", 4, "--steps", 1,
+                   "--device", "cpu", "--split", split, "--out", out, "--json")  # fmt: skip
+    assert done.exit_code == 0, done.output
+    with safe_open(out / "model.safetensors", "pt") as file:
+        assert f"--split {split}" in file.metadata()["command"]
+    return out / "model.safetensors"
+
+
+def scored_on(split, few, out, *more):
+    return invoked("eval", "vivit_nano", "--root", few / "copy", "--device", "cpu", "--no-cost",
+                   "--json", "--split", split, "--out", out, *more)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("split", "heads"),
+    [("extended", {"verb": 20, "noun": 8}), ("rate", {"verb": 12, "noun": 8, "rate": 3})],
+)
+def test_a_list_on_request_trains_and_tests_models_with_its_own_heads(few, tmp_path, split, heads):
+    weights = trained_on(f"train_{split}", few, tmp_path / "fit")
+    scored = scored_on(split, few, tmp_path / "run", "--checkpoint", weights)
+    assert scored.exit_code == 0, scored.output
+    summary = json.loads(scored.stdout)["summary"]
+    assert summary["spec"]["heads"] == heads
+    found = {(s["head"], s["metric"], s["condition"]) for s in summary["scores"]}
+    for condition in ("", "shuffled", "reversed", "static"):
+        assert ("verb", "direction", condition) in found
+        assert {(head, "top1", condition) for head in (*heads, "action")} <= found
+    assert ("verb", "pair", "") in found
+    assert not any(head == "rate" and metric == "direction" for head, metric, _ in found)
+    for name, checkpoint, words in (
+        (split, None, "vivit_nano.safetensors tells apart 12 verbs, 8 nouns"),
+        ("easy", weights, "the list easy has: 12 verbs, 8 nouns"),
+    ):
+        more = ("--checkpoint", checkpoint) if checkpoint else ()
+        refused = scored_on(name, few, tmp_path / "other", *more)
+        assert getattr(refused.exception, "exit_code", None) == 2, refused.output
+        assert words in str(refused.exception)
 
 
 @pytest.mark.slow

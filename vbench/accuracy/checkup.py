@@ -97,6 +97,7 @@ def check(
 def _findings(dataset: Dataset, num_present: int) -> Iterator[Finding]:
     entry = DATASETS[dataset.name]
     listed = len(dataset.videos)
+    known = entry.classes_of(dataset.split)
     published = entry.num_videos.get(dataset.split)
     yield Finding(
         topic="videos listed",
@@ -111,7 +112,7 @@ def _findings(dataset: Dataset, num_present: int) -> Iterator[Finding]:
         is_ok=num_present == listed,
     )
     for head, classes in dataset.heads.items():
-        wanted = entry.num_classes[head] if entry.num_classes else None
+        wanted = known[head] if known else None
         yield Finding(
             topic=f"classes of {head}" if len(dataset.heads) > 1 else "classes",
             found=str(len(classes)),

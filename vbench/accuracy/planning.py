@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from vbench.accuracy.controls import CONTROLS
 from vbench.accuracy.datasets import DATASETS, Dataset, Video, files
 from vbench.accuracy.decode import VIDEO_ENDINGS
 from vbench.accuracy.evaluation import EvalSpec, Precision
+from vbench.accuracy.fit.metadata import heads_of
 from vbench.accuracy.protocols import Protocol, Use
 from vbench.accuracy.subsets import SubsetSpec
 from vbench.accuracy.windows import Windows, cut, parts
@@ -127,6 +129,7 @@ def plan(asked: Asked) -> Plan:
     dataset = datasets.load(
         asked.dataset, root=asked.folder, annotations=asked.annotations, split=asked.split
     )
+    refuse_other_heads(asked)
     protocol = _protocol(asked, entry)
     space = _label_space(asked, entry)
     columns, outputs = _columns(asked, dataset, space)
@@ -254,13 +257,36 @@ def _refuse_incomplete(dataset: Dataset, space: str) -> None:
     Raises:
         UsageError: The checkpoint has the dataset's classes, and the list has fewer.
     """
-    known = DATASETS[dataset.name].num_classes
+    known = DATASETS[dataset.name].classes_of(dataset.split)
     for head, classes in dataset.heads.items():
         if space != label_space.OWN and known and len(classes) != known[head]:
             raise UsageError(
                 f"{dataset.name} has {known[head]} classes, these annotations name: {len(classes)}",
                 hint="put all class names beside them as classes.txt, or use --class-names FILE",
             )
+
+
+def refuse_other_heads(asked: Asked) -> None:
+    """Say that weights are of another list of a generated dataset, with other classes.
+
+    Raises:
+        UsageError: So they are.
+    """
+    entry = DATASETS[asked.dataset]
+    split = asked.split or entry.default_split
+    if entry.made_here is None or asked.checkpoint is None or split not in entry.splits:
+        return
+    wanted, found = entry.classes_of(split), heads_of(asked.checkpoint)
+    if found not in (None, wanted):
+        raise UsageError(
+            f"{asked.checkpoint.name} tells apart {_in_words(found)}, "
+            f"the list {split} has: {_in_words(wanted)}",
+            hint=f"weights for it: vbench train {asked.model} --split LIST, to train on",
+        )
+
+
+def _in_words(heads: Mapping[str, int] | None) -> str:
+    return ", ".join(f"{count} {head}s" for head, count in (heads or {}).items())
 
 
 def _by_class(dataset: Dataset) -> tuple[int, ...]:

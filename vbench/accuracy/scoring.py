@@ -42,7 +42,7 @@ def score_heads(
         )
         for head in labels
     }
-    if set(labels) == set(PAIR):
+    if set(PAIR) <= set(labels):
         found[ACTION] = _score_action(logits, labels, aggregate)
     return found
 

@@ -63,7 +63,9 @@ def make(
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Of the clips.")] = 0,
     split: Annotated[
         list[str] | None,
-        typer.Option("--split", metavar="NAME", help="Repeat for several; default: all."),
+        typer.Option(
+            "--split", metavar="NAME", help="Repeat for several; default: easy to train_medium."
+        ),
     ] = None,
 ) -> None:
     """Write a generated dataset: MP4 files and annotations, always the same ones.
@@ -81,7 +83,7 @@ def make(
         )
     header = build.Header(size=size, seed=seed)
     folder = root or build.default_root(header)
-    names = split or list(entry.splits)
+    names = split or [name for name in entry.splits if name not in entry.made_here.on_request]
     making.write(
         dataset, build.num_files(folder, names, header), build.build(folder, names, header)
     )

@@ -126,7 +126,7 @@ def eval_(
     Example: vbench eval videomamba_tiny --dataset ssv2 --root ssv2 --checkpoint FILE --subset 1000
     """
     from vbench.accuracy import submission as result_files
-    from vbench.accuracy.planning import Asked, entry_of, plan
+    from vbench.accuracy.planning import Asked, entry_of, plan, refuse_other_heads
     from vbench.accuracy.subsets import SubsetSpec, read_keys
 
     entry = entry_of(model)
@@ -166,6 +166,7 @@ def eval_(
         keeps_probabilities=submission is not None,
     )
     result_files.refuse(dataset, submission)
+    refuse_other_heads(asked)
     making.ensure(dataset, asked.folder, split)
     planned = plan(asked)
     if dry_run:

@@ -1,7 +1,7 @@
 """`vbench train`: fit a nano model to the motion benchmark; the same command goes on."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +32,12 @@ def train(
     root: Annotated[
         Path | None, typer.Option("--root", metavar="DIR", help="Default: the user's cache.")
     ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split", metavar="NAME", help="One list; default: train_easy, train_medium."
+        ),
+    ] = None,
     steps: Annotated[
         int | None, typer.Option("--steps", metavar="N", min=1, help="Default: the recipe's.")
     ] = None,
@@ -61,6 +67,7 @@ def train(
     if dataset != "motion":
         raise UsageError(f"only motion can be trained on, not {dataset}", hint="--dataset motion")
     from vbench.accuracy.datasets import DATASETS
+    from vbench.accuracy.fit.metadata import encoded_heads
     from vbench.accuracy.fit.recipe import recipe_with
     from vbench.cli.eval import resolved_device
 
@@ -70,15 +77,20 @@ def train(
     made_here = DATASETS[dataset].made_here
     assert made_here is not None
     folder = root or made_here.default_root()
-    run_dir = out or Path("results") / f"train-{model}"
+    run_dir = out or Path("results") / "-".join(("train", model, *((split,) if split else ())))
     where = resolved_device(device)
-    with _opened(model, recipe, run_dir, folder, device=where, threads=threads) as training:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+    with _opened(model, recipe, run_dir, folder, split=split, device=where) as training:
         seconds = _run(training, model)
         weights = training.export(
             {
                 "model": model,
-                "command": command(model, recipe, threads),
+                "command": command(model, recipe, threads, split),
                 "recipe": recipe.as_json(),
+                "heads": encoded_heads(training.heads),
                 "made_by": _versions(),
                 "data": (folder / "motion.json").read_text(encoding="utf-8").strip(),
             }
@@ -87,20 +99,22 @@ def train(
         "weights": str(weights),
         "steps": recipe.steps,
         "seconds of this run": round(seconds, 1),
-        "loss curve": str(_drawn(run_dir, model)),
+        "loss curve": str(_drawn(run_dir, model, training.heads)),
     }
     if json:
         console.data(facts)
     else:
         console.table(f"{model} on {dataset}", ("fact", "value"), list(facts.items()))
-    console.note(f"to score it: vbench eval {model} --checkpoint {weights}")
+    tested = f" --split {split.removeprefix('train_')}" if split else ""
+    console.note(f"to score it: vbench eval {model} --checkpoint {weights}{tested}")
 
 
-def command(model: str, recipe: "Recipe", threads: int | None) -> str:
+def command(model: str, recipe: "Recipe", threads: int | None, split: str | None = None) -> str:
     """What makes the same weights again, wherever the folders lie."""
     words = [f"vbench train {model} --steps {recipe.steps} --batch-size {recipe.batch_clips}"]
     words.append(f"--learning-rate {recipe.learning_rate:g} --seed {recipe.seed}")
     words += [f"--threads {threads}"] if threads is not None else []
+    words += [f"--split {split}"] if split else []
     return " ".join(words)
 
 
@@ -119,34 +133,46 @@ def _opened(
     run_dir: Path,
     folder: Path,
     *,
+    split: str | None,
     device: str,
-    threads: int | None,
 ) -> "Iterator[Training]":
     """The fit in its folder, which is held for it alone, with what it is trained on."""
-    import torch
-
     from vbench.accuracy.fit.training import LOSSES_FILE, Training, trainable
     from vbench.accuracy.motion.labels import HEADS
     from vbench.core.store import RunWriter
 
     frames, side_px, _ = trainable(model, HEADS).clip
-    lists = _lists(folder, num_frames=frames, side_px=side_px)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    lists = _lists(folder, split, num_frames=frames, side_px=side_px)
     with RunWriter(run_dir, file=LOSSES_FILE, task="fit"):
         yield Training(model, recipe, run_dir, lists, device=device)
 
 
-def _lists(folder: Path, *, num_frames: int, side_px: int) -> "Lists":
-    """Both training lists, made and decoded where that was not done before."""
+def _lists(folder: Path, split: str | None, *, num_frames: int, side_px: int) -> "Lists":
+    """Both training lists, or one as both, made and decoded where that was not done before.
+
+    Raises:
+        UsageError: The one is no list for training.
+    """
     from vbench.accuracy.datasets.motion import protocol
     from vbench.accuracy.fit import frames
     from vbench.accuracy.fit.batches import Lists
+    from vbench.accuracy.motion.lists import SPLITS
 
+    known = [name for name, kind in SPLITS.items() if kind.is_training]
+    if split not in (None, *known):
+        raise UsageError(f"no list to train on: {split}", hint=f"those are: {', '.join(known)}")
     spatial = protocol(num_frames, side_px).spatial
-    read = [_decoded(folder, split, spatial) for split in ("train_easy", "train_medium")]
-    easy, medium = (frames.load(dataset, spatial) for dataset in read)
-    return Lists(easy=easy, medium=medium, reversals=read[0].reversals, spatial=spatial)
+    names = (split,) if split else ("train_easy", "train_medium")
+    read = [_decoded(folder, name, spatial) for name in names]
+    easy, *medium = (frames.load(dataset, spatial) for dataset in read)
+    return Lists(
+        easy=easy,
+        medium=medium[0] if medium else easy,
+        heads={head: len(classes) for head, classes in read[0].heads.items()},
+        reversals=read[0].reversals,
+        spatial=spatial,
+        split=split or "",
+    )
 
 
 def _decoded(folder: Path, split: str, spatial: "Spatial") -> "Dataset":
@@ -184,7 +210,9 @@ def _run(training: "Training", model: str) -> float:
     return time.perf_counter() - started_s
 
 
-def _drawn(run_dir: Path, model: str) -> Path:
+def _drawn(run_dir: Path, model: str, heads: Mapping[str, int]) -> Path:
     from vbench.report import loss_curve
 
-    return loss_curve.draw(run_dir / "losses.csv", run_dir / "loss.png", title=model)
+    return loss_curve.draw(
+        run_dir / "losses.csv", run_dir / "loss.png", title=model, num_classes=heads
+    )

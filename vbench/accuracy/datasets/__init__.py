@@ -144,6 +144,12 @@ class Entry:
     num_videos: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     made_here: "MadeHere | None" = None
 
+    def classes_of(self, split: str) -> Mapping[str, int] | None:
+        """Classes of each head of a split; None where the user's files decide."""
+        if self.made_here is None:
+            return self.num_classes
+        return {head: len(names) for head, names in self.made_here.heads(split).items()}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MadeHere:
@@ -154,13 +160,17 @@ class MadeHere:
         build: Writes a split below a root, if it is not there; yields each file, after the number
             of files to come.
         protocol: The one by which every model is tested, by its frames and side.
+        heads: Class names of a split.
         controls: Run beside the clips as they are, see `vbench.accuracy.controls`.
+        on_request: Splits that are made only if they are named.
     """
 
     default_root: Callable[[], Path]
     build: Callable[[Path, str], tuple[int, Iterator[str]]]
     protocol: Callable[[int, int], Protocol]
+    heads: Callable[[str], Mapping[str, tuple[str, ...]]]
     controls: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
 
 
 DATASETS: Final[Registry[Entry]] = Registry("dataset", package="vbench.accuracy.datasets")

@@ -1,7 +1,8 @@
 """Batches of augmented clips; a batch depends on the seed and its step alone.
 
-The augmentation is exact: clips are periodic in time and space, so that rolling either keeps the
-label, and reversing time gives the partner's. Legend: B clips, T frames, S side in pixels.
+The augmentation is exact for every verb: clips are periodic in time and space, so that rolling
+either keeps the labels, and reversing time gives the partner's.
+Legend: B clips, T frames, S side in pixels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +34,18 @@ class Lists:
     """What is trained on.
 
     Attributes:
+        heads: Number of classes of each.
         reversals: For a head, the class that each class becomes if time is reversed.
         spatial: How the frames were resized, and how they are normalised.
+        split: Name of the one list that is both; empty for the benchmark's two.
     """
 
     easy: Frames
     medium: Frames
+    heads: Mapping[str, int]
     reversals: Mapping[str, Sequence[int]]
     spatial: Spatial
+    split: str = ""
 
 
 def batch(step: int, recipe: Recipe, lists: Lists, *, num_frames: int) -> Batch:

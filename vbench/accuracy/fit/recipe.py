@@ -25,7 +25,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         learning_rate: Highest; rises over `warmup_steps`, then falls to 0 along a cosine.
         weight_decay: Of matrices and kernels, not of biases, norms and tables.
         clip_norm: Longest gradient.
-        verb_weight: Of the verb's cross-entropy in the loss; `noun_weight` of the noun's.
+        verb_weight: Of the cross-entropy of what is seen in motion, verb and rate, in the loss;
+            `noun_weight` of the noun's.
         medium_share: Of the clips drawn at the end; none before the first `medium_from` of the
             steps, and rising for as long again.
         seed: Of the weights, the order of clips and the augmentation.
@@ -46,7 +47,8 @@ class Recipe(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def head_weights(self) -> dict[str, float]:
         """Of each head's cross-entropy."""
-        return {"verb": self.verb_weight, "noun": self.noun_weight}
+        of_motion = dict.fromkeys(("verb", "rate"), self.verb_weight)
+        return of_motion | {"noun": self.noun_weight}
 
     def learning_rate_at(self, step: int) -> float:
         """Of a step, from 0."""

@@ -45,13 +45,13 @@ class Step:
 
 
 def trainable(name: str, heads: Mapping[str, object]) -> model_zoo.ModelEntry:
-    """The entry of a model with a classifier for each of `heads`.
+    """The entry of a model made for the benchmark, whose one classifier takes any of its heads.
 
     Raises:
-        UsageError: It has not.
+        UsageError: It is made for something else.
     """
     entry = entry_of(name)
-    if not isinstance(entry.num_classes, Mapping) or set(entry.num_classes) != set(heads):
+    if entry.label_space != "motion":
         raise UsageError(
             f"{name} has no heads for: {', '.join(heads)}",
             hint="those that have end in _nano: `vbench models '*_nano'`",
@@ -69,15 +69,15 @@ class Training:
     def __init__(
         self, name: str, recipe: Recipe, run_dir: Path, lists: Lists, *, device: str = "cpu"
     ) -> None:
-        entry = trainable(name, lists.easy.labels)
-        assert isinstance(entry.num_classes, Mapping)
+        entry = trainable(name, lists.heads)
         self.recipe, self.run_dir, self.device = recipe, run_dir, torch.device(device)
-        self.heads: dict[str, int] = dict(entry.num_classes)
+        self.heads: dict[str, int] = dict(lists.heads)
         self.num_frames = entry.clip[0]
         self._lists = lists
-        self._identity = f"{name} {recipe.as_json()}"
+        self._identity = f"{name} {recipe.as_json()} {lists.split}".rstrip()
         torch.manual_seed(recipe.seed)
-        self.model = model_zoo.create_model(name).to(self.device).train()
+        model = model_zoo.create_model(name, num_classes=self.heads)
+        self.model = model.to(self.device).train()
         self.optimizer = Optimizer(self.model, recipe, num_outputs=sum(self.heads.values()))
         self.step = 0
         if (run_dir / CHECKPOINT_FILE).exists():

@@ -4,6 +4,7 @@
 
     motion.json                 size, seed and generator, so that two copies can be told apart
     labels_verb.csv  labels_noun.csv            id,name
+    labels_verb_extended.csv  labels_rate.csv   of the lists that have them
     annotations/SPLIT.csv       a row a clip, as EPIC-KITCHENS-100 writes them; last to be written
     annotations/SPLIT.txt       path and action, as Kinetics lists are
     videos/SPLIT/CLIP_ID.mp4
@@ -15,6 +16,7 @@ their coding errors.
 import csv
 import io
 import itertools
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,46 +32,14 @@ from numpy.typing import NDArray
 
 from vbench.accuracy.container import require_av
 from vbench.accuracy.motion import render
-from vbench.accuracy.motion.labels import HEADS, NOUNS, NUM_ACTIONS, VERBS, is_held_out
-from vbench.accuracy.motion.schedule import Difficulty
+from vbench.accuracy.motion.labels import BASE, HEADS, NOUNS, is_held_out
+from vbench.accuracy.motion.lists import SPLITS, Split
 from vbench.core import processes, store
 from vbench.core.errors import UsageError
 
 HEADER_FILE: Final = "motion.json"
-COLUMNS: Final = (
-    "clip_id", "verb", "verb_class", "noun", "noun_class", "start_timestamp", "stop_timestamp",
-)  # fmt: skip
 CONSTANT_RATE_FACTOR: Final = 23
 CLIP_S: Final = render.NUM_FRAMES / render.FRAMES_PER_S
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Split:
-    """A list of clips.
-
-    Attributes:
-        is_training: Without the pairs that are held out, and as many clips as for training.
-        clips_per_file: More than 1 for segments of longer videos.
-    """
-
-    difficulty: Difficulty
-    is_training: bool = False
-    clips_per_file: int = 1
-
-
-EASY: Final = Difficulty()
-MEDIUM: Final = Difficulty(num_movers=2)
-HARD: Final = Difficulty(num_movers=5, noise=0.04, background="texture", jitter=0.01)
-SPLITS: Final = MappingProxyType(
-    {
-        "easy": Split(difficulty=EASY),
-        "medium": Split(difficulty=MEDIUM),
-        "hard": Split(difficulty=HARD),
-        "untrimmed": Split(difficulty=EASY, clips_per_file=12),
-        "train_easy": Split(difficulty=EASY, is_training=True),
-        "train_medium": Split(difficulty=MEDIUM, is_training=True),
-    }
-)
 # Clips of a list for training, and of one for testing: ten of each action in `small`.
 SIZES: Final = MappingProxyType(
     {"tiny": (480, 240), "small": (3_840, 960), "base": (19_200, 3_840)}
@@ -86,11 +56,16 @@ class Header(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """One clip of a list."""
+    """One clip of a list.
+
+    Attributes:
+        rate: Class of how often the verb happens.
+    """
 
     clip_id: str
     verb: int
     noun: int
+    rate: int
     file: str
     start_s: float
 
@@ -102,7 +77,7 @@ def default_root(header: Header) -> Path:
 
 
 def clips_of(name: str, header: Header) -> list[Clip]:
-    """The list of a split: every verb as often as the others, and with every noun.
+    """The list of a split: every verb as often as the others, and with every noun and rate.
 
     For training, pairs that are held out are left out, one or two nouns a verb.
 
@@ -115,29 +90,38 @@ def clips_of(name: str, header: Header) -> list[Clip]:
         raise UsageError(f"motion has no size {header.size}", hint=f"it has: {', '.join(SIZES)}")
     split = SPLITS[name]
     num_clips = SIZES[header.size][0 if split.is_training else 1]
-    actions = [divmod(action, len(VERBS)) for action in range(NUM_ACTIONS)]
-    pairs = [(v, n) for n, v in actions if not (split.is_training and is_held_out(v, n))]
+    words = split.vocabulary
+    kinds = [
+        (verb, noun, rate)
+        for noun, rate, verb in itertools.product(
+            range(len(NOUNS)), range(max(len(words.rates), 1)), range(len(words.verbs))
+        )
+        if not (split.is_training and is_held_out(verb, noun))
+    ]
+    # Steps that share no factor with the number of kinds, so that short lists mix nouns.
+    stride = next(s for s in itertools.count(5) if math.gcd(s, len(kinds)) == 1)
     found = []
     for index in range(num_clips):
-        # Steps that share no factor with the number of pairs, so that short lists mix nouns.
-        verb, noun = pairs[index * 5 % len(pairs)]
+        verb, noun, rate = kinds[index * stride % len(kinds)]
         clip_id = f"{name}_{index:05d}"
         file, place = divmod(index, split.clips_per_file)
         stem = clip_id if split.clips_per_file == 1 else f"{name}_video_{file:04d}"
         found.append(
-            Clip(clip_id=clip_id, verb=verb, noun=noun, file=f"videos/{name}/{stem}.mp4",
-                 start_s=place * CLIP_S)
+            Clip(clip_id=clip_id, verb=verb, noun=noun, rate=rate,
+                 file=f"videos/{name}/{stem}.mp4", start_s=place * CLIP_S)
         )  # fmt: skip
     return found
 
 
 def frames_of(clip: Clip, name: str, header: Header) -> NDArray[np.uint8]:
     """The frames before they are coded: (32, 112, 112, 3)."""
+    split = SPLITS[name]
     return render.clip(
         f"{header.seed}/{clip.clip_id}",
         verb=clip.verb,
         noun=clip.noun,
-        difficulty=SPLITS[name].difficulty,
+        difficulty=msgspec.structs.replace(split.difficulty, num_cycles=1 + clip.rate),
+        attributes=split.vocabulary.attributes,
     )
 
 
@@ -166,6 +150,7 @@ def build(
     _write_labels(root, header)
     for name in missing:
         clips = clips_of(name, header)
+        _write_own_labels(root, SPLITS[name])
         yield from processes.mapped(
             _write_file, _tasks(root, name, header, clips), num_workers=num_workers
         )
@@ -218,8 +203,20 @@ def _refuse_another(root: Path, header: Header) -> None:
 def _write_labels(root: Path, header: Header) -> None:
     store.write_text(root / HEADER_FILE, msgspec.json.encode(header).decode() + "\n")
     for head, names in HEADS.items():
-        rows = [(place, name) for place, name in enumerate(names)]
-        store.write_text(root / f"labels_{head}.csv", _csv(("id", "name"), rows))
+        _write_classes(root / f"labels_{head}.csv", names)
+
+
+def _write_own_labels(root: Path, split: Split) -> None:
+    """The classes of a list that are not those of all lists."""
+    words = split.vocabulary
+    if words.verbs != BASE.verbs:
+        _write_classes(root / "labels_verb_extended.csv", words.verbs)
+    if words.rates:
+        _write_classes(root / "labels_rate.csv", words.rates)
+
+
+def _write_classes(path: Path, names: Sequence[str]) -> None:
+    store.write_text(path, _csv(("id", "name"), list(enumerate(names))))
 
 
 def _words(header: Header) -> str:
@@ -264,16 +261,18 @@ def encode(path: Path, clips: Iterator[NDArray[np.uint8]]) -> None:
 
 
 def _write_annotations(root: Path, name: str, clips: Sequence[Clip]) -> None:
+    columns, words = SPLITS[name].columns, SPLITS[name].vocabulary
     rows = [
         (
-            clip.clip_id, VERBS[clip.verb], clip.verb, NOUNS[clip.noun], clip.noun,
+            clip.clip_id, words.verbs[clip.verb], clip.verb, NOUNS[clip.noun], clip.noun,
             _timestamp(clip.start_s), _timestamp(clip.start_s + CLIP_S),
+            *((words.rates[clip.rate], clip.rate) if words.rates else ()),
         )
         for clip in clips
     ]  # fmt: skip
-    listed = [f"{clip.file} {clip.noun * len(VERBS) + clip.verb}\n" for clip in clips]
+    listed = [f"{clip.file} {clip.noun * len(words.verbs) + clip.verb}\n" for clip in clips]
     store.write_text(root / "annotations" / f"{name}.txt", "".join(listed))
-    store.write_text(root / "annotations" / f"{name}.csv", _csv(COLUMNS, rows))
+    store.write_text(root / "annotations" / f"{name}.csv", _csv(columns, rows))
 
 
 def _timestamp(seconds: float) -> str:

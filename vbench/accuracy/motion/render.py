@@ -10,8 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from vbench.accuracy.motion import schedule, shapes
-from vbench.accuracy.motion.labels import NOUNS
+from vbench.accuracy.motion import marks, schedule, shapes
+from vbench.accuracy.motion.labels import ATTRIBUTES, EXTENDED, NOUNS
 from vbench.accuracy.motion.schedule import Difficulty, Floats
 
 GENERATOR_VERSION: Final = 1
@@ -27,10 +27,17 @@ MOUTH_WIDTH: Final = 0.5
 MOUTH_HEIGHT: Final = (0.04, 0.42)
 MOUTH_Y: Final = 0.26
 HUE_JITTER: Final = 0.03
+TEXTURE_DEPTH: Final = np.float32(0.7)  # of the colour that its darkest place takes away
 
 
 def clip(
-    key: str, *, verb: int, noun: int, difficulty: Difficulty, side_px: int = SIDE_PX
+    key: str,
+    *,
+    verb: int,
+    noun: int,
+    difficulty: Difficulty,
+    attributes: tuple[str, ...] = ATTRIBUTES,
+    side_px: int = SIDE_PX,
 ) -> NDArray[np.uint8]:
     """Render the clip that `key` names: (T, S, S, 3), RGB.
 
@@ -38,17 +45,26 @@ def clip(
         key: Seeds all that is random in it.
         verb: Class.
         noun: Class.
+        attributes: Of the vocabulary that the verb is of.
         side_px: S.
     """
     seed = int.from_bytes(hashlib.sha256(f"{GENERATOR_VERSION}/{key}".encode()).digest()[:8])
     rng = np.random.Generator(np.random.PCG64(seed))
-    drawn = schedule.draw(rng, verb=verb, num_frames=NUM_FRAMES, difficulty=difficulty)
-    x, y = drawn.values[0], drawn.values[1]
+    drawn = schedule.draw(
+        rng, verb=verb, num_frames=NUM_FRAMES, difficulty=difficulty, attributes=attributes
+    )
+    is_extended = attributes == EXTENDED.attributes
+    x, y = drawn.of("x"), drawn.of("y")
+    if is_extended:
+        x, y = marks.displaced(rng, x, y, drawn.of("course"))
     if difficulty.jitter:
         shake = rng.normal(0, difficulty.jitter, (2, NUM_FRAMES)).astype(np.float32)
         x, y = x + shake[0], y + shake[1]
     frames = _background(rng, difficulty, side_px)  # (T, S, S, 3)
-    _paint(frames, x, y, drawn.values, noun, _colour(rng, noun, difficulty))
+    texture = shapes.TEXTURES[noun] if difficulty.noun_mode == "texture" else None
+    _paint(frames, x, y, drawn.values, noun, _colour(rng, noun, difficulty), texture)
+    if is_extended:
+        marks.paint(rng, frames, x, y, drawn)
     if difficulty.flicker:
         frames *= 1 + rng.normal(0, difficulty.flicker, (NUM_FRAMES, 1, 1, 1)).astype(np.float32)
     if difficulty.noise:
@@ -103,7 +119,15 @@ def _texture(rng: np.random.Generator, side_px: int, *, is_moving: bool) -> Floa
     return 0.03 * total[..., None]
 
 
-def _paint(frames: Floats, x: Floats, y: Floats, values: Floats, noun: int, colour: Floats) -> None:
+def _paint(
+    frames: Floats,
+    x: Floats,
+    y: Floats,
+    values: Floats,
+    noun: int,
+    colour: Floats,
+    texture: shapes.Outline | None = None,
+) -> None:
     """Blend an object into `frames` in place; it re-enters where it leaves."""
     side_px = frames.shape[1]
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * values[2]
@@ -126,6 +150,8 @@ def _paint(frames: Floats, x: Floats, y: Floats, values: Floats, noun: int, colo
         mouth_y = (own_y - np.float32(MOUTH_Y)) / (opening[frame] / MOUTH_WIDTH)
         mouth = _inside(np.hypot(own_x, mouth_y) - MOUTH_WIDTH, sharpness / 2)
         paint = np.broadcast_to(colour, (*body.shape, 3)).copy()
+        if texture is not None:
+            paint *= 1 - TEXTURE_DEPTH * texture(own_x, own_y)[..., None]
         paint += (1 - paint) * dot[..., None]
         paint *= 1 - np.float32(0.95) * mouth[..., None]
         alpha = (opacity[frame] * np.maximum(np.maximum(body, dot), mouth))[..., None]

@@ -1,5 +1,6 @@
-"""Signed distances of the nouns' outlines: negative inside, about one radius at the centre.
+"""Signed distances of the nouns' outlines, negative inside, about one radius at the centre.
 
+And textures, from 0 to 1, that take the place of the colour which tells a noun.
 Coordinates are the object's own, in radii, x to the right and y down, arrays of any one shape.
 """
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Outline = Callable[[Floats, Floats], Floats]
 
 
 def disc(x: Floats, y: Floats) -> Floats:
@@ -67,6 +69,57 @@ def crescent(x: Floats, y: Floats) -> Floats:
     return np.asarray(np.maximum(whole, bite))
 
 
-OUTLINES: Final[tuple[Callable[[Floats, Floats], Floats], ...]] = (
+OUTLINES: Final[tuple[Outline, ...]] = (
     disc, square, triangle, star, cross, ring, hexagon, crescent,
+)  # fmt: skip
+
+
+def _wave(phase: Floats) -> Floats:
+    """From 0 to 1 and back as the phase goes on by one, without a hard edge."""
+    return np.asarray(0.5 + 0.5 * np.cos(np.float32(2 * np.pi) * phase), dtype=np.float32)
+
+
+def plain(x: Floats, y: Floats) -> Floats:
+    """None."""
+    return np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.float32)
+
+
+def flat_stripes(x: Floats, y: Floats) -> Floats:
+    """Along x."""
+    return _wave(np.float32(1.8) * y + 0 * x)
+
+
+def upright_stripes(x: Floats, y: Floats) -> Floats:
+    """Along y."""
+    return _wave(np.float32(1.8) * x + 0 * y)
+
+
+def slanted_stripes(x: Floats, y: Floats) -> Floats:
+    """Along the diagonal."""
+    return _wave(np.float32(1.27) * (x + y))
+
+
+def checker(x: Floats, y: Floats) -> Floats:
+    """Squares of two shades."""
+    across, down = (np.cos(np.float32(3.6) * place) for place in (x, y))
+    return np.asarray(0.5 + 0.5 * across * down, dtype=np.float32)
+
+
+def dots(x: Floats, y: Floats) -> Floats:
+    """Dark dots on a light ground."""
+    return _wave(np.float32(1.5) * x) * _wave(np.float32(1.5) * y)
+
+
+def rings(x: Floats, y: Floats) -> Floats:
+    """Around the middle."""
+    return _wave(np.float32(2.2) * np.hypot(x, y))
+
+
+def rays(x: Floats, y: Floats) -> Floats:
+    """Eight from the middle."""
+    return _wave(np.float32(4 / np.pi) * np.arctan2(y, x))
+
+
+TEXTURES: Final[tuple[Outline, ...]] = (
+    plain, flat_stripes, upright_stripes, slanted_stripes, checker, dots, rings, rays,
 )  # fmt: skip
