@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from model_zoo import create_model
+from model_zoo import CheckpointError, create_model
 from model_zoo._registry import Options
 from model_zoo.layers.pos_embed import sinusoid_table
 from model_zoo.layers.tubelet_vit import TubeletViTConfig
@@ -118,3 +118,37 @@ def test_a_pre_training_file_gives_its_encoder_and_leaves_the_classifier():
     assert not report.head_loaded
     assert torch.equal(model.head.weight, head)
     assert torch.equal(model.blocks[1].attn.q_bias, source["blocks.1.attn.q_bias"].float())
+
+
+def as_mmaction2(source: nn.Module) -> dict[str, Any]:
+    """What mmaction2 stores: its names, and the fixed table of positions as a buffer."""
+    state: dict[str, Tensor] = {"backbone.pos_embed": sinusoid_table(8, 24)}
+    for name, value in source.state_dict().items():
+        renamed = (
+            name.replace("patch_embed.proj.", "patch_embed.projection.")
+            .replace("mlp.fc1.", "mlp.layers.0.0.")
+            .replace("mlp.fc2.", "mlp.layers.1.")
+        )
+        is_head = name.startswith("head.")
+        state[f"cls_head.fc_cls.{name[5:]}" if is_head else f"backbone.{renamed}"] = value
+    return {"meta": {"epoch": 1}, "state_dict": state}
+
+
+def test_a_file_of_mmaction2_loads_without_its_table_of_positions():
+    source = fill_model(tiny()).float()
+    model = tiny()
+
+    report = load_checkpoint(model, as_mmaction2(source))
+
+    assert report.head_loaded
+    assert report.untouched == ()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name]), name
+
+
+def test_learned_positions_of_mmaction2_are_not_left_out_in_silence():
+    file = as_mmaction2(tiny())
+    file["state_dict"]["backbone.pos_embed"] = torch.zeros(1, 8, 24)
+
+    with pytest.raises(CheckpointError, match="1 unexpected: pos_embed"):
+        load_checkpoint(tiny(), file)

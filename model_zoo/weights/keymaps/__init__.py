@@ -15,6 +15,7 @@ It may also hold ``HEAD``, shell patterns of the classifier's entries where `DEF
 import fnmatch
 import importlib
 import importlib.util
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,8 @@ DEFAULT_HEAD: Final = (
     "fc.*",
     "new_fc.*",
 )
+
+Renames = Sequence[tuple[str, str]]  # regular expressions and what stands in their place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +91,17 @@ def head_names(model: nn.Module) -> set[str]:
 def matching(names: Iterable[str], patterns: Iterable[str]) -> set[str]:
     """Those of `names` that match one of the shell `patterns`."""
     return {name for pattern in patterns for name in fnmatch.filter(names, pattern)}
+
+
+def renamed(name: str, renames: Renames) -> str:
+    r"""`name` after every replacement, each applied to what the ones before it left.
+
+    >>> renamed("layer.3.query.bias", ((r"^layer\.", "blocks."), (r"query\.bias$", "q_bias")))
+    'blocks.3.q_bias'
+    """
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
 
 
 def _adapter_name(model: nn.Module) -> str | None:

@@ -2,23 +2,45 @@
 
 Follows `load_pretrained` of facebookresearch/TimeSformer@a5ef29a, timesformer/models/helpers.py,
 but for a video checkpoint with other classes: there the head is dropped in silence, here it does
-not fit.
+not fit. The port of huggingface/transformers, versions 4 and 5 (models/timesformer), differs by its
+names alone.
 """
 
 from typing import Final
 
 from torch import Tensor, nn
 
-from model_zoo.weights.keymaps import Conversion
+from model_zoo.weights.keymaps import Conversion, Renames, renamed
 from model_zoo.weights.tables import resize_1d
 
 HEAD: Final = ("model.head.*",)
+
+FROM_TRANSFORMERS: Final[Renames] = (
+    (r"^timesformer\.embeddings\.patch_embeddings\.projection\.", "model.patch_embed.proj."),
+    (r"^timesformer\.embeddings\.cls_token$", "model.cls_token"),
+    (r"^timesformer\.embeddings\.position_embeddings$", "model.pos_embed"),
+    (r"^timesformer\.embeddings\.time_embeddings$", "model.time_embed"),
+    (r"^timesformer\.encoder\.layer\.", "model.blocks."),
+    (r"^timesformer\.layernorm\.", "model.norm."),
+    (r"^classifier\.", "model.head."),
+    (r"attention\.attention\.qkv\.", "attn.qkv."),  # of both attentions
+    (r"attention\.output\.dense\.", "attn.proj."),
+    (r"temporal_layernorm\.", "temporal_norm1."),
+    (r"temporal_dense\.", "temporal_fc."),
+    (r"layernorm_before\.", "norm1."),
+    (r"layernorm_after\.", "norm2."),
+    (r"intermediate\.dense\.", "mlp.fc1."),
+    (r"output\.dense\.", "mlp.fc2."),
+)
 
 
 def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
     """Add the prefix, resize the tables, and give an image model its attention over time."""
     own = model.state_dict()
     notes: list[str] = []
+    if any(name.startswith("timesformer.") for name in state):
+        state = {renamed(name, FROM_TRANSFORMERS): tensor for name, tensor in state.items()}
+        notes.append("names changed from those of Hugging Face transformers")
     has_prefix = any(name.startswith("model.") for name in state)
     if not has_prefix:
         state = {f"model.{name}": value for name, value in state.items()}

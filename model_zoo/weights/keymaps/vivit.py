@@ -8,7 +8,6 @@ stand (in, out).
 Shapes: T x h x w tokens along time, height and width, N of a table, D channels, d of a head.
 """
 
-import re
 from math import isqrt, prod
 from typing import Final
 
@@ -17,11 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_zoo.vivit import FactorizedViViT
-from model_zoo.weights.keymaps import Conversion
+from model_zoo.weights.keymaps import Conversion, Renames, renamed
 
 HEAD: Final = ("classifier.*", "head.*")
-
-Renames = tuple[tuple[str, str], ...]
 
 TO_FLAX_FACTORIZED: Final[Renames] = (
     (r"^patch_embed\.proj\.", "embedding/"),
@@ -84,7 +81,7 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
         state = _from_flax(state, own)
         notes.append("names and layout changed from Flax's")
     elif any(name.startswith("vivit.layers.") for name in state):
-        state = {_renamed(name, FROM_TRANSFORMERS_5): tensor for name, tensor in state.items()}
+        state = {renamed(name, FROM_TRANSFORMERS_5): tensor for name, tensor in state.items()}
         notes.append("names of transformers 5 changed to those of transformers 4")
     else:
         state = dict(state)
@@ -93,19 +90,13 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
     return Conversion(state=state, notes=notes)
 
 
-def _renamed(name: str, renames: Renames) -> str:
-    for pattern, replacement in renames:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
 def flax_path(name: str) -> str:
     """Path in Scenic's parameter tree of an entry of either model.
 
     >>> flax_path("temporal.blocks.3.attn.out_proj.weight")
     'TemporalTransformer/encoderblock_3/MultiHeadDotProductAttention_0/out/kernel'
     """
-    return _renamed(_renamed(name, TO_FACTORIZED), TO_FLAX_FACTORIZED)
+    return renamed(renamed(name, TO_FACTORIZED), TO_FLAX_FACTORIZED)
 
 
 def _from_flax(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
