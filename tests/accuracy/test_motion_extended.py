@@ -26,6 +26,7 @@ from vbench.accuracy.motion.labels import (
 )
 from vbench.accuracy.motion.lists import SPLITS
 from vbench.accuracy.motion.schedule import Difficulty, Schedule
+from vbench.core import processes
 
 STILL = Difficulty(noise=0.0)
 HEADER = build.Header(size="tiny", seed=3)
@@ -312,10 +313,12 @@ def test_lists_on_request_hold_every_class_alike():
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
+    """The annotations of a few clips a list, without the clips."""
     root = tmp_path_factory.mktemp("motion")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "SIZES", {"tiny": (20, 20)})
-        list(build.build(root, ["easy", "extended", "train_extended", "rate"], HEADER))
+        patch.setattr(processes, "mapped", lambda *_, **__: iter(()))
+        list(build.build(root, ["easy", "extended", "rate"], HEADER))
     return root
 
 
