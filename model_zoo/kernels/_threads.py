@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
+from torch import Tensor
 
 Task = Callable[[], object]
 
@@ -90,3 +91,11 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(num_threads)
+
+
+def added_in_order(parts: Tensor) -> Tensor:
+    """The sum over the first axis, one task's part after another, in memory of its own."""
+    total = parts[0].clone()
+    for part in parts[1:]:
+        total += part
+    return total

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model_zoo.kernels import _recurrence
-from model_zoo.kernels._threads import run_tasks
+from model_zoo.kernels._threads import added_in_order, run_tasks
 from model_zoo.kernels.selective_scan.cpu import (
     SOFTPLUS_THRESHOLD,
     Block,
@@ -203,14 +203,6 @@ class Gradients:
             self.u.new_empty(0) if operand is None or gradient is None else gradient.to(operand)
             for operand, gradient in of_operands
         )
-
-
-def added_in_order(parts: Tensor) -> Tensor:
-    """The sum over the first axis, in memory of its own."""
-    total = parts[0].clone()
-    for part in parts[1:]:
-        total += part
-    return total
 
 
 def _gradient_of_exponent(chunk: Chunk, adjoint: Tensor, on_entry: Tensor) -> Tensor:

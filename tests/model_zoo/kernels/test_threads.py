@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_zoo.kernels import _recurrence
+from model_zoo.kernels import _recurrence, bi_wkv
 from model_zoo.kernels._threads import one_thread, run_tasks
 from model_zoo.kernels.selective_scan import cpu, cpu_backward, selective_scan
 from tests.model_zoo.kernels.drawing import REVERSE, normal, scan_operands
@@ -154,6 +154,20 @@ def test_blocks_of_channels_are_shared_out(num_threads, monkeypatch):
     leaves = [x.requires_grad_() for x in operands.values()]
     torch.autograd.grad(selective_scan(**operands, reverse=(True,)).sum(), leaves)
     assert len(ran) == len(set(ran)) == 4
+
+
+def test_averages_have_the_same_bits_on_any_number_of_threads(num_threads):
+    k, v = (normal(5, 1400, 193, dtype=torch.float32, seed=seed) for seed in (1, 2))
+    leaves = [x.requires_grad_() for x in (k, v, normal(193).float().abs(), normal(193).float())]
+
+    def results(num: int) -> list[Tensor]:
+        num_threads(num)
+        y = bi_wkv.bi_wkv(*leaves)
+        return [y, *torch.autograd.grad(y.square().sum(), leaves)]
+
+    on_one = results(1)
+    assert not any(x.is_inference() for x in on_one)
+    assert all(map(torch.equal, on_one, results(4)))
 
 
 def test_results_are_ordinary_tensors_outside_of_inference_mode(num_threads):
