@@ -91,9 +91,10 @@ def load_checkpoint(
     plan = _plan(conversion, own, head=keymaps.head_names(model), load=with_head)
     problems = plan.problems(own)
     if problems:
+        hints = (plan.hint(own), hint_from_name(path.name) if path else None)
         raise CheckpointError(
             f"{name} does not fit the model: {problems}",
-            hint=(path and hint_from_name(path.name)) or plan.hint(own),
+            hint="; ".join(filter(None, hints)) or None,
         )
     model.load_state_dict(plan.state, strict=False)
     return LoadReport(

@@ -67,9 +67,8 @@ def inflate_mean(kernel: Tensor, num_frames: int) -> Tensor:
 def k710_head_as_k400(state: dict[str, Tensor], names: tuple[str, ...]) -> list[str]:
     """Cut the 710-class entries `names` of `state` to Kinetics-400 in place; return notes.
 
-    For heads whose first 400 classes are Kinetics-400 in its own order (UMT, VideoMamba).
-    VideoMAEv2 orders its 710 classes otherwise, and no 710-class order begins with Kinetics-600
-    or 700: those need a list of rows, see `select_rows`.
+    For loaders that keep the first 400 classes, which are Kinetics-400 in UniFormer's order (UMT,
+    VideoMamba). VideoMAE V2's sorts them by a list of rows, see `select_rows`.
     """
     cut = [name for name in names if name in state and state[name].shape[0] == 710]
     state.update({name: state[name][:400] for name in cut})
