@@ -215,6 +215,27 @@ def test_a_model_fresh_from_both_experts_sees_what_each_sees():
     torch.testing.assert_close(t, model.vmae_fc_norm(tokens[1]))
 
 
+@pytest.mark.parametrize("num_classes", [20, 7])
+def test_a_fine_tuned_videomae_is_the_temporal_expert_that_the_readme_links(num_classes):
+    config = TubeletViTConfig(dim=32, depth=2, num_heads=4, mlp_dim=128)
+    tuned = fill_model(VideoMAE(config, size(num_classes=num_classes))).state_dict()
+    model = Cast(TINY, size()).double()
+
+    report = load_checkpoint(model, {"module": tuned})
+
+    fits = num_classes == 20
+    assert report.head_loaded is fits
+    assert set(report.untouched) >= {"vmae_fc_norm.weight", "clip_conv1.weight"}
+    loaded = model.state_dict().keys() - set(report.untouched)
+    assert loaded == {
+        name
+        for name in tuned
+        if not name.startswith("fc_norm.") and (fits or not name.startswith("head."))
+    }
+    for name in loaded:
+        assert torch.equal(model.state_dict()[name], tuned[name]), name
+
+
 def streams_of(spatial: Clip, temporal: VideoMAE, clips: Tensor) -> tuple[Tensor, Tensor]:
     """Mean class token of every second frame, and mean token of the clip, before any norm."""
     frames = clips[:, :, 1::2].transpose(1, 2).flatten(0, 1)

@@ -1,7 +1,9 @@
 """CAST's checkpoints, and the two experts that its training begins from, a file each.
 
 Follows `load_bidir_weights` of KHU-VLL/CAST@51eb871, util_tools/utils.py: OpenAI's CLIP archive
-for space, VideoMAE's pre-training checkpoint for time.
+for space, a VideoMAE checkpoint for time. Those that CAST's README links for Kinetics-400 and
+Something-Something V2 are VideoMAE's fine-tuned ones; where their classifier fits, CAST's begins
+from it.
 """
 
 import re
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from model_zoo.weights.keymaps import Conversion
 from model_zoo.weights.keymaps.clip import visual_tower
+from model_zoo.weights.keymaps.videomae import in_original_names
 
 HEAD: Final = ("head.*", "head_verb.*", "head_noun.*")
 
@@ -30,6 +33,9 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
             notes=("CLIP's visual tower as the spatial expert; its projection `proj` left out",),
             untouched=(*VIDEOMAE, *ADDED),
         )
+    state, notes = in_original_names(state)
+    if "fc_norm.weight" in state:
+        return _from_tuned(state, model, notes)
     if any(name.startswith("encoder.") for name in state):
         return Conversion(
             state={
@@ -37,10 +43,30 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> Conversion:
                 for name, tensor in state.items()
                 if not name.startswith(PRETRAINING)
             },
-            notes=("VideoMAE's encoder as the temporal expert; its norm and decoder left out",),
+            notes=(
+                *notes,
+                "VideoMAE's encoder as the temporal expert; its norm and decoder left out",
+            ),
             untouched=(*CLIP, *ADDED),
         )
     return Conversion(state=state)
+
+
+def _from_tuned(state: dict[str, Tensor], model: nn.Module, notes: list[str]) -> Conversion:
+    """A fine-tuned VideoMAE, with its classifier where CAST has one of the same classes."""
+    own = model.state_dict()
+    head = [name for name in ("head.weight", "head.bias") if name in state]
+    fits = all(name in own and own[name].shape == state[name].shape for name in head)
+    dropped = ("fc_norm.",) if fits else ("fc_norm.", "head.")
+    classifier = "kept as the start of CAST's" if fits else "left out"
+    return Conversion(
+        state={name: value for name, value in state.items() if not name.startswith(dropped)},
+        notes=(
+            *notes,
+            f"VideoMAE as the temporal expert; its norm left out, its classifier {classifier}",
+        ),
+        untouched=(*CLIP, *ADDED),
+    )
 
 
 def _in_cast(name: str) -> str:
