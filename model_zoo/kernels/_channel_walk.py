@@ -11,7 +11,7 @@ Legend: G directions, B batch, L tokens, E channels, W lanes.
 import ctypes
 import functools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Final
@@ -34,15 +34,17 @@ class ChannelWalk:
 
     Attributes:
         STREAMS: Operands that differ from token to token, each with its axes before the last:
-            g a direction, b a row of the batch, l a token.
+            g a direction, b a row of the batch, l a token, p a part of the channels.
         OTHERS: Names of further addresses and numbers.
         NUM_BUFFERS: Arrays of a float32 for each step of a chunk and each lane.
+        IS_BACKWARD: Whether the last chunk of a direction comes first.
         dtype: Of the streams of channels.
     """
 
     STREAMS: ClassVar[Mapping[str, str]]
     OTHERS: ClassVar[Sequence[str]]
     NUM_BUFFERS: ClassVar[int]
+    IS_BACKWARD: ClassVar[bool] = False
 
     level: InstructionSet
     dtype: torch.dtype
@@ -54,8 +56,18 @@ class ChannelWalk:
 
     @property
     def channel_streams(self) -> tuple[str, ...]:
-        """Streams whose last axis is the channels; the last of them is the output."""
+        """Streams whose last axis is the channels."""
         raise NotImplementedError
+
+    @property
+    def channel_outputs(self) -> tuple[str, ...]:
+        """Those of them that are written: the last."""
+        return self.channel_streams[-1:]
+
+    @property
+    def num_shared(self) -> int:
+        """Vectors that the blocks of a call share, zero in the beginning."""
+        return 0
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -71,8 +83,9 @@ class ChannelWalk:
 
     def scratch_bytes(self, num_blocks: int) -> int:
         """Of buffers, padded copies of a partial block, and what the blocks keep."""
-        kept = num_blocks * self.num_kept * self.level.vector_bytes
-        return (self.NUM_BUFFERS + len(self.channel_streams)) * self.buffer_bytes + kept
+        num_vectors = self.num_shared + num_blocks * self.num_kept
+        num_arrays = self.NUM_BUFFERS + len(self.channel_streams)
+        return num_arrays * self.buffer_bytes + num_vectors * self.level.vector_bytes
 
     def run(
         self,
@@ -82,6 +95,7 @@ class ChannelWalk:
         shape: Sequence[int],
         reverse: Sequence[bool],
         checkpoint_steps: int = 0,
+        blocks_per_task: int = 0,
     ) -> None:
         """Run over a batch.
 
@@ -89,6 +103,7 @@ class ChannelWalk:
             operands: Streams dense in channels, and other arrays, by name.
             shape: (B, L, E).
             checkpoint_steps: A chunk begins at each multiple of it.
+            blocks_per_task: Of a call, at most; 0 if results do not depend on it.
         """
         _, length, channels = shape
         values = _addresses_and_distances(operands, self.STREAMS) | {
@@ -98,14 +113,25 @@ class ChannelWalk:
             "channels": channels,
             "chunk_steps": math.gcd(CHUNK_STEPS, checkpoint_steps),
             "checkpoint_steps": checkpoint_steps,
+            "blocks_per_task": blocks_per_task,
         }
         table = (ctypes.c_int64 * len(self.fields))(*(values.get(name, 0) for name in self.fields))
 
         def call(row: int, first_block: int, num_blocks: int) -> None:
-            scratch = torch.empty(self.scratch_bytes(num_blocks), dtype=torch.uint8)
+            # zero, since what lanes beyond the channels hold may enter sums over lanes
+            scratch = torch.zeros(self.scratch_bytes(num_blocks), dtype=torch.uint8)
             kernel.call(ctypes.addressof(table), row, first_block, num_blocks, scratch.data_ptr())
 
-        run_tasks(_tasks(call, shape, self.level.num_lanes, len(reverse) * (1 + self.num_kept)))
+        num_blocks = -(-channels // self.level.num_lanes)
+        if blocks_per_task:
+            edges = [*range(0, num_blocks, blocks_per_task), num_blocks]
+        else:
+            edges = _edges(shape, num_blocks, len(reverse) * (1 + self.num_kept))
+        run_tasks(
+            functools.partial(call, row, first, last - first)
+            for row in range(shape[0])
+            for first, last in pairwise(edges)
+        )
 
 
 def common_dtype(streams: Sequence[Tensor], level: InstructionSet) -> torch.dtype:
@@ -138,16 +164,10 @@ def _addresses_and_distances(
     return values
 
 
-def _tasks(
-    call: Callable[[int, int, int], None], shape: Sequence[int], num_lanes: int, work: int
-) -> Iterator[Callable[[], None]]:
-    """One for each row and run of blocks; `work` is updates a token and channel."""
+def _edges(shape: Sequence[int], num_blocks: int, work: int) -> list[int]:
+    """Where the blocks of a row are cut into runs; `work` is updates a token and channel."""
     batch, length, channels = shape
-    num_blocks = -(-channels // num_lanes)
     num_threads = torch.get_num_threads()
     wanted = -(-TASKS_PER_THREAD * num_threads // max(batch, 1)) if num_threads > 1 else 1
     num_runs = max(1, min(wanted, num_blocks, length * channels * work // MIN_TASK_UPDATES))
-    edges = [run * num_blocks // num_runs for run in range(num_runs + 1)]
-    for row in range(batch):
-        for first, last in pairwise(edges):
-            yield functools.partial(call, row, first, last - first)
+    return [run * num_blocks // num_runs for run in range(num_runs + 1)]

@@ -72,6 +72,7 @@ class ChannelWalkIR(Generic[Kind]):
             for stream, x in zip(kind.channel_streams, arrays[kind.NUM_BUFFERS :], strict=True)
         }
         self.kept = code.sum(scratch, kind.scratch_bytes(num_blocks=0))
+        self.shared = code.sum(self.kept, -kind.num_shared * kind.level.vector_bytes)
 
     def emit(self) -> Any:
         """Write it; the `llvmlite.ir.Function` comes back."""
@@ -121,12 +122,16 @@ class ChannelWalkIR(Generic[Kind]):
 
     def of_token(self, name: str, g: Any, token: Any) -> Any:
         """Where a token begins in a stream."""
-        index = {"g": g, "b": self.row, "l": token}
+        index = {"g": lambda: g, "b": lambda: self.row, "l": lambda: token, "p": self._part}
         offsets = (
-            self.code.product(index[axis], self.field[f"{name}_{axis}"])
+            self.code.product(index[axis](), self.field[f"{name}_{axis}"])
             for axis in self.kind.STREAMS[name]
         )
         return self.code.sum(self.field[name], *offsets)
+
+    def _part(self) -> Any:
+        """Which part of the channels the call is for."""
+        return self.code.quotient(self.first_block, self.field["blocks_per_task"])
 
     def steps(self, name: str, place: Place, offset: Any) -> Steps:
         """The tokens of a stream in the direction's order, from `offset` bytes into each."""
@@ -167,7 +172,12 @@ class ChannelWalkIR(Generic[Kind]):
 
             code.loop(self.num_blocks, block)
 
-        code.loop(code.quotient(code.sum(length, chunk_steps, -1), chunk_steps), chunk)
+        num_chunks = code.quotient(code.sum(length, chunk_steps, -1), chunk_steps)
+        if self.kind.IS_BACKWARD:
+            last = code.sum(num_chunks, -1)
+            code.loop(num_chunks, lambda done: chunk(code.difference(last, done)))
+        else:
+            code.loop(num_chunks, chunk)
 
     def _block(self, place: Place) -> None:
         """Run `chunk`, on padded copies if the block is partial."""
@@ -187,8 +197,8 @@ class ChannelWalkIR(Generic[Kind]):
         }
         self.chunk(place, streams)
         with builder.if_then(is_partial, likely=False):
-            output = self.kind.channel_streams[-1]
-            self._copy(place, self.padded[output], outside[output])
+            for name in self.kind.channel_outputs:
+                self._copy(place, self.padded[name], outside[name])
 
     def _copy(self, place: Place, source: Steps, destination: Steps) -> None:
         def body(t: Any) -> None:

@@ -15,6 +15,7 @@ import torch
 from llvmlite import ir
 
 from model_zoo.kernels._llvm import FLOAT_BYTES, InstructionSet
+from model_zoo.kernels._polynomials import EXP2_COEFFICIENTS, LOG1P_COEFFICIENTS
 
 I16: Final = ir.IntType(16)
 I32: Final = ir.IntType(32)
@@ -23,29 +24,6 @@ F32: Final = ir.FloatType()
 ELEMENTS: Final = {torch.float32: F32, torch.float16: ir.HalfType(), torch.bfloat16: I16}
 
 LOG2_E: Final = 1.4426950408889634
-# 1 + r (c0 + c1 r + ...) is 2^r within 2e-7 of itself for |r| <= 1/2. c interpolates (2^r - 1) / r
-# at Chebyshev's nodes: the error vanishes with r, so that it does not add up over slow decays, and
-# one more term makes no scan more accurate.
-EXP2_COEFFICIENTS: Final = (
-    0.6931471824645996,
-    0.2402234971523285,
-    0.055503811687231064,
-    0.00966636836528778,
-    0.0013381302123889327,
-)
-# e (c0 + c1 e + ...) is log(1 + e) within 2e-8 of itself for 0 <= e <= 1, found likewise.
-LOG1P_COEFFICIENTS: Final = (
-    1.0,
-    -0.49999892711639404,
-    0.33329710364341736,
-    -0.24951615929603577,
-    0.1966327428817749,
-    -0.1526966691017151,
-    0.10543623566627502,
-    -0.056373611092567444,
-    0.019542526453733444,
-    -0.0031760570127516985,
-)
 # Adding it rounds a float32 to an integer, which then stands in the lowest bits.
 ROUNDER: Final = 1.5 * 2.0**23
 # Of 2^x by exponent bits: the first gives exactly 0, the second infinity.
@@ -182,6 +160,14 @@ class VectorIR:
             value = self.builder.fptrunc(value, ir.VectorType(ELEMENTS[dtype], self.num_lanes))
         self.builder.store(value, self._pointer(address), align=dtype.itemsize)
 
+    def store_total(self, value: Any, address: Any) -> None:
+        """The sum of a vector's lanes, as one float32."""
+        name = f"llvm.vector.reduce.fadd.v{self.num_lanes}f32"
+        function = self._declared(name, F32, [F32, self.vector])
+        zero = ir.Constant(F32, -0.0)
+        total = self.builder.call(function, [zero, value], fastmath=("reassoc",))
+        self.builder.store(total, self._pointer(address), align=FLOAT_BYTES)
+
     def copy(self, source: Any, destination: Any, count: Any, dtype: torch.dtype) -> None:
         """Copy `count` elements one by one."""
         kind = ir.IntType(8 * dtype.itemsize)
@@ -234,6 +220,13 @@ class VectorIR:
         """The vector x / (1 + e^-x)."""
         e = self.exp(_each(self.builder.fneg, x))
         return _each(self.builder.fdiv, x, self.add(self.constant(1), e))
+
+    def sigmoid(self, x: Any) -> Any:
+        """The vector 1 / (1 + e^-x)."""
+        e = self.exp(_each(self.builder.fneg, x))
+        return _each(
+            lambda e: self.builder.fdiv(self.constant(1), e), self.add(self.constant(1), e)
+        )
 
     def softplus(self, x: Any) -> Any:
         """The vector log(1 + e^x), its smallest values accurate too."""

@@ -22,7 +22,7 @@ from model_zoo._errors import UnsupportedInputError
 from model_zoo.kernels import forms
 from model_zoo.kernels._llvm import instruction_set
 from model_zoo.kernels.exponentials import register_exponentials
-from model_zoo.kernels.selective_scan import cpu, cpu_backward, native
+from model_zoo.kernels.selective_scan import cpu, cpu_backward, native, native_backward
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
 from model_zoo.kernels.selective_scan.operation_counts import (
     backward_multiply_adds,
@@ -93,7 +93,7 @@ def implementation(device: torch.device | str) -> str:
     """Name of the form that runs on `device`, for records: ``triton``, ``chunked``, or as below.
 
     On a CPU ``native (avx512)`` and the like, for machine code of that instruction set; in float64
-    that is ``chunked`` all the same, and so are gradients. `forms` knows what has run.
+    that is ``chunked`` all the same. `forms` knows what has run.
     """
     kind = torch.device(device).type
     if kind == "cuda" and _has_triton():
@@ -166,6 +166,18 @@ def _chunked_backward(
     return cpu_backward.backward(
         grad, ScanInputs(*inputs, **options), checkpoints, checkpoint_steps=checkpoint_steps
     )
+
+
+def _on_cpu_backward(
+    grad: Tensor, *operands: Any, checkpoint_steps: int, **options: Any
+) -> tuple[Tensor, ...]:
+    *inputs, checkpoints = operands
+    scan = ScanInputs(*inputs, **options)
+    level = None if scan.dtype == torch.float64 else instruction_set()
+    if level is None or not native_backward.is_possible(checkpoint_steps):
+        return _chunked_backward(grad, *operands, checkpoint_steps=checkpoint_steps, **options)
+    forms.note("selective_scan_backward", f"native ({level.name})")
+    return native_backward.backward(grad, scan, checkpoints, level=level)
 
 
 def _on_cuda(*operands: Any, checkpoint_steps: int, **options: Any) -> tuple[Tensor, Tensor]:
@@ -269,7 +281,7 @@ def _count_backward_exponentials(grad: Sequence[int], *operands: Any, **options:
 
 
 _LIBRARY.impl("selective_scan", _on_cpu, "CPU")
-_LIBRARY.impl("selective_scan_backward", _chunked_backward, "CPU")
+_LIBRARY.impl("selective_scan_backward", _on_cpu_backward, "CPU")
 _LIBRARY.impl("selective_scan", _on_cuda, "CUDA")
 _LIBRARY.impl("selective_scan_backward", _on_cuda_backward, "CUDA")
 torch.library.register_fake("model_zoo::selective_scan", _fake, lib=_LIBRARY)

@@ -6,6 +6,7 @@ Legend: G directions, B batch, L tokens, E channels, N states, W lanes of a vect
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -35,7 +36,7 @@ class Scan(ChannelWalk):
         "y": "bl",
         "checkpoints": "gbl",  # l counts checkpoints
     }
-    OTHERS: ClassVar = ("A", "D", "delta_bias", "checkpoint_steps")
+    OTHERS: ClassVar[Sequence[str]] = ("A", "D", "delta_bias", "checkpoint_steps")
     NUM_BUFFERS: ClassVar = 3
 
     num_states: int
@@ -70,7 +71,7 @@ def forward(
         streams["z"] = inputs.z
     dtype = common_dtype(list(streams.values()), level)
     operands = {name: dense(x, dtype) for name, x in streams.items()}
-    operands |= _parameters(inputs, level)
+    operands |= parameters(inputs, level)
     y = in_huge_pages(inputs.u.new_empty(inputs.u.shape[1:], dtype=dtype))
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
     kind = Scan(
@@ -78,7 +79,7 @@ def forward(
         dtype=dtype,
         num_states=inputs.num_states,
         delta_softplus=inputs.delta_softplus,
-        is_decaying=inputs.delta_softplus and bool((inputs.A <= 0).all()),
+        is_decaying=is_decaying(inputs),
         is_gated=inputs.z is not None,
     )
     kind.run(
@@ -91,7 +92,12 @@ def forward(
     return y.to(inputs.u.dtype), checkpoints
 
 
-def _parameters(inputs: ScanInputs, level: InstructionSet) -> dict[str, Tensor]:
+def is_decaying(inputs: ScanInputs) -> bool:
+    """Whether no state can grow by itself; False if unknown."""
+    return inputs.delta_softplus and bool((inputs.A <= 0).all())
+
+
+def parameters(inputs: ScanInputs, level: InstructionSet) -> dict[str, Tensor]:
     """What is float32 whatever the streams are; rates hold the factor that makes exp an exp2."""
     wide = accumulator_dtype(inputs.u.dtype)
     A = in_blocks(inputs.A * LOG2_E, level)  # (G, blocks, N, W)
