@@ -14,7 +14,8 @@ class ReleasedCheckpoint:
     """One released file.
 
     Attributes:
-        file: Its name as released.
+        file: Its name as released; the link where the source names none, and of a repository of
+            huggingface.co its name.
         variant: Model that it fits.
         label_space: Classes of its head.
         num_frames: Of the clips that it was trained on, with `resolution_px` the size of its
