@@ -236,6 +236,41 @@ def test_a_fine_tuned_videomae_is_the_temporal_expert_that_the_readme_links(num_
         assert torch.equal(model.state_dict()[name], tuned[name]), name
 
 
+def as_transformers(expert: VideoMAE) -> dict[str, Tensor]:
+    """The encoder as Hugging Face's VideoMAE is saved without classifier and decoder."""
+    state = {}
+    for name, tensor in expert.state_dict().items():
+        if name.endswith("qkv.weight"):
+            block = name.replace("blocks.", "encoder.layer.").removesuffix("attn.qkv.weight")
+            for part, weight in zip(("query", "key", "value"), tensor.chunk(3), strict=True):
+                state[f"{block}attention.attention.{part}.weight"] = weight
+        elif not name.startswith(("fc_norm.", "head.")):
+            renamed = (
+                name.replace("patch_embed.proj.", "embeddings.patch_embeddings.projection.")
+                .replace("blocks.", "encoder.layer.")
+                .replace("attn.proj.", "attention.output.dense.")
+                .replace("attn.", "attention.attention.")
+                .replace("norm1.", "layernorm_before.")
+                .replace("norm2.", "layernorm_after.")
+                .replace("mlp.fc1.", "intermediate.dense.")
+                .replace("mlp.fc2.", "output.dense.")
+            )
+            state[renamed] = tensor
+    return state
+
+
+def test_a_videomae_of_hugging_face_gives_the_same_temporal_expert():
+    expert = VideoMAE(TubeletViTConfig(dim=32, depth=2, num_heads=4, mlp_dim=128), size())
+    fill_model(expert)
+    model, expected = Cast(TINY, size()), Cast(TINY, size())
+
+    report = load_checkpoint(model, as_transformers(expert))
+
+    assert report.untouched == load_checkpoint(expected, pretraining_file(expert)).untouched
+    for name in model.state_dict().keys() - set(report.untouched):
+        assert torch.equal(model.state_dict()[name], expected.state_dict()[name]), name
+
+
 def streams_of(spatial: Clip, temporal: VideoMAE, clips: Tensor) -> tuple[Tensor, Tensor]:
     """Mean class token of every second frame, and mean token of the clip, before any norm."""
     frames = clips[:, :, 1::2].transpose(1, 2).flatten(0, 1)

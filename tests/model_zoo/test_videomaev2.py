@@ -96,6 +96,26 @@ def test_400_of_710_classes_are_taken_in_the_order_of_kinetics_400():
     assert [rows[place] for place in uniformer.places] == list(range(400))
 
 
+def test_a_file_of_mmaction2_has_400_classes_and_its_table_of_positions():
+    source = numbered_head(400)
+    state = {f"backbone.{name}": value for name, value in source.items() if "head" not in name}
+    for part, name in (("0.0", "fc1"), ("1", "fc2")):
+        state = {
+            key.replace(f"mlp.{name}.", f"mlp.layers.{part}."): state[key] for key in list(state)
+        }
+    state = {k.replace("patch_embed.proj.", "patch_embed.projection."): state[k] for k in state}
+    state |= {f"cls_head.fc_cls.{kind}": source[f"head.{kind}"] for kind in ("weight", "bias")}
+    model = tiny(400)
+    file = {"meta": {}, "state_dict": state | {"backbone.pos_embed": model.pos_embed.clone()}}
+
+    load_checkpoint(model, file)
+
+    assert all(torch.equal(value, source[name]) for name, value in model.state_dict().items())
+    with pytest.raises(CheckpointError) as e:
+        load_checkpoint(tiny(710), file)
+    assert e.value.hint == "build the model with num_classes=400, or load with_head=False"
+
+
 @pytest.mark.parametrize("num_classes", [600, 700])
 def test_other_classes_than_kinetics_400_are_not_taken_out_of_710(num_classes):
     with pytest.raises(CheckpointError, match=rf"head.weight \(wanted \({num_classes}, 24\)") as e:
