@@ -1,6 +1,7 @@
 """A recurrent module is counted for every call and run for few of them."""
 
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from model_zoo.lcr import LCR
 from tests.measure.counting.test_exact import built
 from tests.model_zoo.test_lcr import macs_of
 from vbench.measure.counting.exact import count_operations
+from vbench.measure.counting.remembering import RememberedResults
 
 
 class Cell(nn.Module):
@@ -58,6 +60,24 @@ def test_every_call_is_counted_and_three_are_run(num_frames):
     cell = Cell().to("meta")
     assert counted(Recurrent(cell), frames_of(num_frames)) == num_frames * 2 * 2 * 16
     assert cell.num_runs <= 3
+
+
+def test_more_calls_dispatch_no_more_operators(monkeypatch):
+    dispatched: list[Any] = []
+    run = RememberedResults.run
+
+    def noted(self: RememberedResults, operator: Any, args: Any, kwargs: Any) -> Any:
+        dispatched.append(operator)
+        return run(self, operator, args, kwargs)
+
+    monkeypatch.setattr(RememberedResults, "run", noted)
+    model = Recurrent(Cell()).to("meta")
+    numbers = []
+    for num_frames in (5, 50):
+        dispatched.clear()
+        counted(model, frames_of(num_frames))
+        numbers.append(len(dispatched))
+    assert numbers[0] == numbers[1] > 0
 
 
 def test_where_a_backward_pass_may_follow_every_call_is_run():

@@ -48,7 +48,7 @@ def described(value: Any) -> Hashable:
         UnknownInputError: There is something else than tensors and plain values in it.
     """
     if isinstance(value, Tensor):
-        if value.device.type != "meta" or value.is_complex() or value.is_sparse:
+        if not value.is_meta or value.dtype.is_complex or value.layout != torch.strided:
             raise UnknownInputError
         return value.dtype, value.shape, value.stride()
     if isinstance(value, list | tuple):

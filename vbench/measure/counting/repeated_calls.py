@@ -81,7 +81,8 @@ class RepeatedCalls:
             return original(module, *args, **kwargs)
         if calls.num_alike >= _ALIKE and calls.result is not None:
             self._add(calls.cost)
-            return made(calls.result)
+            with torch._C._DisableTorchDispatch():  # nothing there is to be counted
+                return made(calls.result)
         before = self._total()
         out = original(module, *args, **kwargs)
         calls.note(self._total() - before, recipe_of(out, (args, kwargs)))
