@@ -31,13 +31,12 @@ def accumulator_dtype(dtype: torch.dtype) -> torch.dtype:
 def forward(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor) -> Tensor:
     """Read; arguments and result are those of the operator `model_zoo::bi_wkv_matrix`."""
     result_dtype = v.dtype
-    r, k, v = (_heads_first(x, result_dtype) for x in (r, k, v))
-    y = (r * _per_head(bonus, r.dtype) * k).sum(-1, keepdim=True) * v  # (R, H, N, D)
-    powers = _powers(log_decay.to(r.dtype), v.shape[2])
+    readers = torch.stack([_heads_first(x, result_dtype) for x in (r, k)])  # (2, R, H, N, D)
+    v = _heads_first(v, result_dtype).contiguous()
+    y = (readers[0] * _per_head(bonus, v.dtype) * readers[1]).sum(-1, keepdim=True) * v
+    decays = _by_distance(_powers(log_decay.to(v.dtype), v.shape[2]))
     for pairs in _levels(v.shape[2]):
-        near = pairs.across(powers)
-        near_r, near_k = pairs.of(r) * near, pairs.of(k) * near
-        r_half, k_half = pairs.halves(near_r), pairs.halves(near_k)
+        r_half, k_half = map(pairs.halves, pairs.near(readers, decays))
         v_half, out = pairs.halves(pairs.of(v)), pairs.halves(pairs.of(y))
         for reader, source in BOTH_WAYS:
             out[reader].add_(_read(r_half[reader], k_half[source], v_half[source]))
@@ -49,35 +48,35 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Differentiate; see the operator `model_zoo::bi_wkv_matrix_backward`."""
     types = (r.dtype, k.dtype, v.dtype)
-    grad, r, k, v = (_heads_first(x, v.dtype) for x in (grad, r, k, v))
-    own, rate = _per_head(bonus, r.dtype), log_decay.to(r.dtype)
+    readers = torch.stack([_heads_first(x, v.dtype) for x in (r, k)])  # (2, R, H, N, D)
+    grad, v = (_heads_first(x, v.dtype).contiguous() for x in (grad, v))
+    own, rate = _per_head(bonus, v.dtype), log_decay.to(v.dtype)
     of_own_weight = (grad * v).sum(-1, keepdim=True)  # (R, H, N, 1)
-    grad_r, grad_k = of_own_weight * own * k, of_own_weight * own * r
-    grad_v = (r * own * k).sum(-1, keepdim=True) * grad
-    grad_bonus = (of_own_weight * r * k).sum((0, 2))  # (H, D)
+    of_readers = of_own_weight * own * readers.flip(0)
+    product = readers[0] * readers[1]
+    grad_v = (product * own).sum(-1, keepdim=True) * grad
+    grad_bonus = (of_own_weight * product).sum((0, 2))  # (H, D)
     grad_rate = torch.zeros_like(rate)
     powers = _powers(rate, v.shape[2])
-    distances = torch.arange(powers.shape[1], device=v.device).to(v.dtype)[None, :, None]
+    decays = _by_distance(powers)
+    distance = torch.arange(powers.shape[1], device=v.device).to(v.dtype)[None, :, None]
+    distances = _by_distance(distance)
     for pairs in _levels(v.shape[2]):
-        near = pairs.across(powers)
-        near_r, near_k = pairs.of(r) * near, pairs.of(k) * near
-        of_r, of_k = torch.empty_like(near_r), torch.empty_like(near_k)
-        r_half, k_half, v_half, grad_half, of_r_half, of_k_half, of_v_half = (
-            pairs.halves(x)
-            for x in (near_r, near_k, *map(pairs.of, (v, grad)), of_r, of_k, pairs.of(grad_v))
-        )
+        near = pairs.near(readers, decays)
+        of_near = torch.empty_like(near)
+        v_half, grad_half, of_v_half = (pairs.halves(pairs.of(x)) for x in (v, grad, grad_v))
+        r_half, k_half, of_r_half, of_k_half = map(pairs.halves, (*near, *of_near))
         for reader, source in BOTH_WAYS:
             here, there = grad_half[reader], v_half[source]
             of_r_half[reader].copy_(_read(here, there, k_half[source]))
             of_k_half[source].copy_(_read(there, here, r_half[reader]))
             of_v_half[source].add_(_read(k_half[source], r_half[reader], here))
-        of_exponent = (near_r * of_r + near_k * of_k).sum((0, 2))  # (H, L, D)
+        of_exponent = (near * of_near).sum((0, 1, 3))  # (H, L, D)
         grad_rate += (of_exponent * pairs.across(distances)[:, 0]).sum(1)
-        pairs.of(grad_r).addcmul_(of_r, near)
-        pairs.of(grad_k).addcmul_(of_k, near)
+        pairs.of(of_readers).addcmul_(of_near, pairs.across(decays))
     return (
-        _tokens_first(grad_r, types[0]),
-        _tokens_first(grad_k, types[1]),
+        _tokens_first(of_readers[0], types[0]),
+        _tokens_first(of_readers[1], types[1]),
         _tokens_first(grad_v, types[2]),
         grad_rate.to(log_decay.dtype),
         grad_bonus.to(bonus.dtype),
@@ -94,19 +93,23 @@ class Pairs:
     num_right: int
 
     def of(self, x: Tensor) -> Tensor:
-        """The span as a view: (R, H, N, D) -> (R, H, M, L, D)."""
+        """The span as a view: (..., N, D) -> (..., M, L, D)."""
         length = self.num_left + self.num_right
-        span = x[:, :, self.start : self.start + self.num_pairs * length]
-        return span.unflatten(2, (self.num_pairs, length))  # (R, H, M, L, D)
+        span = x[..., self.start : self.start + self.num_pairs * length, :]
+        return span.unflatten(-2, (self.num_pairs, length))  # (..., M, L, D)
 
     def halves(self, of_pairs: Tensor) -> tuple[Tensor, ...]:
-        """Left and right blocks, each (R, H, M, L / 2 or fewer, D)."""
-        return of_pairs.split((self.num_left, self.num_right), dim=3)
+        """Left and right blocks, each (..., M, L / 2 or fewer, D)."""
+        return of_pairs.split((self.num_left, self.num_right), dim=-2)
 
-    def across(self, of_distance: Tensor) -> Tensor:
-        """By each token's distance from the boundary: (H, max distance, D) -> (H, 1, L, D)."""
-        left = of_distance[:, : self.num_left].flip(1)
-        return torch.cat((left, of_distance[:, : self.num_right]), dim=1).unsqueeze(1)
+    def across(self, by_distance: Tensor) -> Tensor:
+        """What goes with each token's distance from the boundary, a view: (H, 1, L, D)."""
+        boundary = by_distance.shape[1] // 2
+        return by_distance[:, None, boundary - self.num_left : boundary + self.num_right]
+
+    def near(self, x: Tensor, decays: Tensor) -> Tensor:
+        """What of `x` is left at the boundary: (..., N, D) -> (..., M, L, D)."""
+        return self.of(x) * self.across(decays)
 
 
 def _powers(log_decay: Tensor, num_tokens: int) -> Tensor:
@@ -114,6 +117,11 @@ def _powers(log_decay: Tensor, num_tokens: int) -> Tensor:
     largest_block = 1 << max(num_tokens - 1, 1).bit_length() - 1
     distance = torch.arange(largest_block, device=log_decay.device).to(log_decay.dtype)
     return torch.exp(log_decay.unsqueeze(1) * distance.unsqueeze(1))
+
+
+def _by_distance(of_distance: Tensor) -> Tensor:
+    """Falling distances to a boundary, then rising ones: (H, distances, D) -> (H, 2 ..., D)."""
+    return torch.cat((of_distance.flip(1), of_distance), dim=1)
 
 
 def _levels(num_tokens: int) -> Iterator[Pairs]:
@@ -139,8 +147,8 @@ def _read(reader: Tensor, source: Tensor, values: Tensor) -> Tensor:
 
 
 def _heads_first(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """(R, N, H, D) -> (R, H, N, D) in the accumulator's type, dense."""
-    return x.transpose(1, 2).to(accumulator_dtype(dtype)).contiguous()
+    """(R, N, H, D) -> (R, H, N, D) in the accumulator's type."""
+    return x.transpose(1, 2).to(accumulator_dtype(dtype))
 
 
 def _tokens_first(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from model_zoo import UnsupportedInputError
@@ -15,6 +16,7 @@ from model_zoo.kernels import bi_wkv_matrix as matrix_package
 from model_zoo.kernels.bi_wkv import bi_wkv, cpu
 from model_zoo.kernels.bi_wkv import reference as channel_reference
 from model_zoo.kernels.bi_wkv_matrix import bi_wkv_matrix
+from model_zoo.kernels.bi_wkv_matrix import cpu as matrix_cpu
 from model_zoo.kernels.bi_wkv_matrix import reference as matrix_reference
 from tests.model_zoo.kernels.drawing import normal, relative_error
 
@@ -191,6 +193,25 @@ def test_a_run_repeats_to_the_bit(form):
 def test_values_that_agree_are_their_own_average():
     k, _, decay, bonus = CHANNEL.operands(2, 50, 3)
     assert relative_error(bi_wkv(k, torch.ones_like(k), decay, bonus), torch.ones_like(k)) < 1e-14
+
+
+class NumLaunches(TorchDispatchMode):
+    """Counts the operators that compute or copy."""
+
+    number = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.number += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def test_twice_the_tokens_are_one_more_level_of_seven_launches():
+    numbers = []
+    for num_tokens in (256, 512):
+        with torch.inference_mode(), NumLaunches() as launches:
+            matrix_cpu.forward(*MATRIX.operands(1, num_tokens, 2, 8))
+        numbers.append(launches.number)
+    assert numbers[1] - numbers[0] == 7
 
 
 def test_one_level_and_two_levels_agree():
