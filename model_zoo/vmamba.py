@@ -95,35 +95,45 @@ class CrossScan(nn.Module):
         x = self.in_proj(x)
         x, gate = x.chunk(2, dim=-1) if self.is_gated else (x, None)  # each (B, H, W, E)
         x = F.silu(self.conv2d(x.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)  # (B, H, W, E)
-        rows = self._scan_both_ways(x, first=0)
-        columns = self._scan_both_ways(x.transpose(1, 2), first=1).transpose(1, 2)
+        x_weight, dt_weight = self._projections()
+        projected = F.linear(x, x_weight.flatten(0, 1)).unflatten(-1, (_NUM_SCANS, -1))
+        A_logs = self.A_logs.unflatten(0, (_NUM_SCANS, -1))  # (K, E, N)
+        A = -A_logs.to(torch.promote_types(A_logs.dtype, torch.float32)).exp()
+        of_scans = (dt_weight, A, self.Ds.unflatten(0, (_NUM_SCANS, -1)), self.dt_projs_bias)
+        rows = self._scan_both_ways(x, projected[..., 0::2, :], *(w[0::2] for w in of_scans))
+        columns = self._scan_both_ways(
+            x.transpose(1, 2),
+            projected[..., 1::2, :].transpose(1, 2),
+            *(w[1::2] for w in of_scans),
+        ).transpose(1, 2)
         y = self.out_norm(rows + columns)
         return self.out_proj(y if gate is None else y * F.silu(gate))
 
-    def _scan_both_ways(self, x: Tensor, *, first: int) -> Tensor:
+    def _scan_both_ways(
+        self, x: Tensor, projected: Tensor, dt_weight: Tensor, A: Tensor, D: Tensor, bias: Tensor
+    ) -> Tensor:
         """Scan along the last place axis, and back: (B, H, W, E) -> (B, H, W, E).
 
         Args:
-            first: Which of the K scans runs forward; the one after the next runs back.
+            projected: (B, H, W, 2, R + 2 N), for the scan forward and the scan back.
+            dt_weight: (2, E, R).
+            A: (2, E, N).
+            D: (2, E), and bias too.
         """
-        B, H, W, E = x.shape
+        B, H, W, _ = x.shape
         tokens = x.flatten(1, 2)  # (B, L, E)
-        x_weight, dt_weight = (weight[first::2] for weight in self._projections())
-        projected = F.linear(tokens, x_weight.flatten(0, 1)).unflatten(-1, (2, -1))
-        projected = projected.permute(2, 0, 1, 3)  # (2, B, L, R + 2 N)
+        projected = projected.flatten(1, 2).permute(2, 0, 1, 3)  # (2, B, L, R + 2 N)
         sizes = (self.rank, self.num_states, self.num_states)
         rank_dt, B_t, C_t = projected.split(sizes, dim=-1)
         delta = rank_dt.flatten(1, 2) @ dt_weight.transpose(1, 2)  # (2, B * L, E)
-        A_logs = self.A_logs.unflatten(0, (_NUM_SCANS, E))[first::2]  # (2, E, N)
-        A_logs = A_logs.to(torch.promote_types(A_logs.dtype, torch.float32))
         y = selective_scan(
             tokens.expand(2, -1, -1, -1),
             delta.unflatten(1, (B, H * W)),
-            -A_logs.exp(),
+            A,
             B_t,
             C_t,
-            D=self.Ds.unflatten(0, (_NUM_SCANS, E))[first::2],
-            delta_bias=self.dt_projs_bias[first::2],
+            D=D,
+            delta_bias=bias,
             reverse=(False, True),
         )
         return y.unflatten(1, (H, W))

@@ -1,11 +1,14 @@
+from collections import Counter
+
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model_zoo import UnsupportedInputError, create_model, load_checkpoint
 from model_zoo._registry import Options
 from model_zoo.kernels.selective_scan import multiply_adds, vmamba_flops
-from model_zoo.vmamba import VMamba, VMambaConfig
+from model_zoo.vmamba import CrossScan, VMamba, VMambaConfig
 from tests.detfill import clip, fill_model
 from tests.model_zoo.reference import TOLERANCE, macs
 
@@ -256,3 +259,28 @@ def as_released(entry: tuple[str, Tensor]) -> tuple[str, Tensor]:
             return name.replace(today, before), value.unflatten(0, (4, -1))
     is_convolution = name.endswith(("in_proj.weight", "out_proj.weight", "fc1.weight"))
     return name, value[:, :, None, None] if is_convolution else value
+
+
+class Operators(TorchDispatchMode):
+    """Counts operators by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.counts[func.overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("config", [VANILLA, CURRENT])
+def test_scans_share_a_projection_and_only_columns_are_copied(config):
+    model = fill_model(little(config))
+    mixer = next(module for module in model.modules() if isinstance(module, CrossScan))
+    x = torch.randn(2, 6, 4, mixer.out_proj.out_features, dtype=torch.float64)
+    with torch.no_grad(), Operators() as operators:
+        mixer(x)
+    # into the mixer, to what scans read, out of it; then the step sizes of rows and of columns
+    assert (operators.counts["mm"], operators.counts["bmm"]) == (3, 2)
+    assert operators.counts["clone"] == 2  # tokens by column, and what was projected of them
+    assert operators.counts["exp"] == 1
