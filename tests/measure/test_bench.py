@@ -101,8 +101,10 @@ def test_the_device_is_idle_before_and_after_a_timed_call():
     assert order == ["synchronize", "mark", "call", "mark", "synchronize"]
 
 
+SCAN = {"batch": 2, "num_tokens": 7, "num_channels": 32, "num_states": 4}
 SMALL = {
-    "selective_scan": {"batch": 2, "num_tokens": 7, "num_channels": 32, "num_states": 4},
+    "selective_scan": SCAN,
+    "selective_scan_backward": SCAN,
     "causal_conv1d": {"batch": 2, "num_tokens": 7, "num_channels": 32},
     "attention": {"batch": 2, "num_tokens": 7, "num_heads": 2, "num_channels": 8},
     "bi_wkv": {"batch": 2, "num_tokens": 7, "num_channels": 16},

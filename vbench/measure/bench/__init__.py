@@ -15,7 +15,7 @@ import torch
 from vbench.core.bench import BENCH_SCHEMA_VERSION, KernelRecord
 from vbench.core.errors import UnavailableError, UsageError
 from vbench.measure import environment, system
-from vbench.measure.bench import other_kernels, selective_scan
+from vbench.measure.bench import other_kernels, selective_scan, selective_scan_backward
 from vbench.measure.bench.interleave import Form, Timer, device_timer, host_timer, interleave
 from vbench.measure.device import open_device
 
@@ -61,6 +61,11 @@ KERNELS: Final[dict[str, KernelBench]] = {
         sizes=_grid((1,), VIDEO_TOKENS, num_channels=384, num_states=16)
         + _grid((4,), ENDS, num_channels=384, num_states=16),
         quick_sizes=_grid((1,), VIDEO_TOKENS, num_channels=384, num_states=16),
+    ),
+    "selective_scan_backward": KernelBench(
+        forms=selective_scan_backward.forms,
+        sizes=_grid((1,), VIDEO_TOKENS[:2], num_channels=384, num_states=16),
+        quick_sizes=_grid((1,), VIDEO_TOKENS[:1], num_channels=384, num_states=16),
     ),
     "causal_conv1d": KernelBench(
         forms=other_kernels.conv_forms,
