@@ -26,6 +26,9 @@ EXPAND: Final = 2
 NUM_STATES: Final = 16
 CONV_WIDTH: Final = 4
 CHANNELS_PER_RANK: Final = 16  # R = ceil(D / 16)
+# Standard deviation of a projection over one by the root of its inputs, see `draw_projections`: the
+# convolution's weights and the SiLU make what follows them smaller, steps are to differ by half.
+UNIT_GAINS: Final = {"in_proj": 2.0, "x_proj": 4.0, "dt_proj": 0.5, "out_proj": 2.0}
 
 
 class BiMamba(nn.Module):
@@ -144,6 +147,16 @@ def init_bimamba_weights(model: BiMambaEncoder) -> None:
         weight = layer.mixer.out_proj.weight
         bound = (weight.shape[1] * len(model.layers)) ** -0.5
         nn.init.uniform_(weight, -bound, bound)
+
+
+def draw_projections(model: BiMambaEncoder) -> None:
+    """Draw the mixers' projections so large that gates, B and C are of about unit size at first."""
+    for layer in model.layers:
+        assert isinstance(layer, Block)
+        for name, module in layer.mixer.named_children():
+            if isinstance(module, nn.Linear):
+                gain = UNIT_GAINS[name.removesuffix("_b")]
+                nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
 
 
 def draw_step_sizes(model: BiMambaEncoder, smallest: float, largest: float) -> None:
