@@ -46,8 +46,8 @@ class VideoMambaConfig:
         initial_steps: Smallest and largest step size at first, as Mamba draws them; None for the
             official code's 0.7, whose state forgets half with every token until it has learned not
             to.
-        unit_gates: Begin with gates, B and C of about unit size; otherwise with the official code's
-            small projections, with which a narrow block is almost linear and its scan almost mute.
+        unit_gates: Begin with gates, B and C of the order of one; otherwise with the official
+            code's projections, with which a narrow block is almost linear and its scan almost mute.
     """
 
     dim: int = 192
