@@ -18,7 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from model_zoo._registry import Family, Options, register_model
-from model_zoo.layers.bimamba import BiMambaEncoder, draw_step_sizes, init_bimamba_weights
+from model_zoo.layers.bimamba import (
+    BiMambaEncoder,
+    draw_projections,
+    draw_step_sizes,
+    init_bimamba_weights,
+)
 from model_zoo.layers.patch_embed import TubeletEmbed
 
 FAMILY = Family(
@@ -41,6 +46,8 @@ class VideoMambaConfig:
         initial_steps: Smallest and largest step size at first, as Mamba draws them; None for the
             official code's 0.7, whose state forgets half with every token until it has learned not
             to.
+        unit_gates: Begin with gates, B and C of the order of one; otherwise with the official
+            code's projections, with which a narrow block is almost linear and its scan almost mute.
     """
 
     dim: int = 192
@@ -50,6 +57,7 @@ class VideoMambaConfig:
     drop_path_rate: float = 0.1
     head_dropout_rate: float = 0.0
     initial_steps: tuple[float, float] | None = None
+    unit_gates: bool = False
 
 
 class VideoMamba(BiMambaEncoder):
@@ -68,6 +76,8 @@ class VideoMamba(BiMambaEncoder):
         self.head_drop = nn.Dropout(config.head_dropout_rate)
         self.head = nn.Linear(dim, options.one_head())
         init_bimamba_weights(self)
+        if config.unit_gates:
+            draw_projections(self)
         if config.initial_steps is not None:
             draw_step_sizes(self, *config.initial_steps)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
@@ -114,13 +124,14 @@ def videomamba_middle(options: Options) -> VideoMamba:
     label_space="motion",
 )
 def videomamba_nano(options: Options) -> VideoMamba:
-    """For the motion benchmark: 4 blocks of width 64, tubelets of 2 x 16 px."""
+    """For the motion benchmark: 2 blocks of width 128, tubelets of 4 x 8 px."""
     config = VideoMambaConfig(
-        dim=64,
-        depth=4,
-        patch_px=16,
-        tubelet_frames=2,
+        dim=128,
+        depth=2,
+        patch_px=8,
+        tubelet_frames=4,
         drop_path_rate=0.0,
-        initial_steps=(0.05, 0.5),
+        initial_steps=(0.005, 0.05),
+        unit_gates=True,
     )
     return VideoMamba(config, options)

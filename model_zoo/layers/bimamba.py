@@ -26,6 +26,9 @@ EXPAND: Final = 2
 NUM_STATES: Final = 16
 CONV_WIDTH: Final = 4
 CHANNELS_PER_RANK: Final = 16  # R = ceil(D / 16)
+# Standard deviations of `draw_projections`, over one by the root of the inputs: the convolution's
+# weights and the SiLU make what follows them smaller; steps begin within a factor of three.
+UNIT_GAINS: Final = {"in_proj": 2.0, "x_proj": 4.0, "dt_proj": 0.5, "out_proj": 2.0}
 
 
 class BiMamba(nn.Module):
@@ -144,6 +147,20 @@ def init_bimamba_weights(model: BiMambaEncoder) -> None:
         weight = layer.mixer.out_proj.weight
         bound = (weight.shape[1] * len(model.layers)) ** -0.5
         nn.init.uniform_(weight, -bound, bound)
+
+
+def draw_projections(model: BiMambaEncoder) -> None:
+    """Draw the mixers' projections so large that gates, B and C are of the order of one at first.
+
+    By `init_bimamba_weights` they are 0.2 and 0.05 in a block 128 wide: the gate is a straight line
+    and a token reads less than a thousandth as much of another as of itself.
+    """
+    for layer in model.layers:
+        assert isinstance(layer, Block)
+        for name, module in layer.mixer.named_children():
+            if isinstance(module, nn.Linear):
+                gain = UNIT_GAINS[name.removesuffix("_b")]
+                nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
 
 
 def draw_step_sizes(model: BiMambaEncoder, smallest: float, largest: float) -> None:

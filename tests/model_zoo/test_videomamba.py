@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model_zoo import (
@@ -295,6 +296,26 @@ def test_an_entry_too_many_is_an_error_and_changes_nothing():
     with pytest.raises(CheckpointError, match="1 unexpected: decoder"):
         load_checkpoint(model, tiny().state_dict() | {"decoder": torch.zeros(1)})
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def gates_and_states(model: VideoMamba) -> tuple[float, float]:
+    """Root mean squares of what the first mixer's gate, and its B and C, are for random tokens."""
+    layer = model.layers[0]
+    assert isinstance(layer, Block)
+    mixer = layer.mixer
+    x, gate = mixer.in_proj(torch.randn(8, 32, mixer.in_proj.in_features)).chunk(2, dim=-1)
+    u = F.silu(mixer.conv1d(F.pad(x.transpose(1, 2), (3, 0)))).transpose(1, 2)
+    states = mixer.x_proj(u)[..., mixer.rank :]
+    return gate.square().mean().sqrt().item(), states.square().mean().sqrt().item()
+
+
+def test_a_narrow_model_can_begin_with_gates_and_states_of_the_order_of_one():
+    config = VideoMambaConfig(dim=128, depth=1)
+    torch.manual_seed(0)
+    small = gates_and_states(VideoMamba(config, OPTIONS))
+    large = gates_and_states(VideoMamba(replace(config, unit_gates=True), OPTIONS))
+    assert max(small) < 0.3
+    assert 1 < min(large) < max(large) < 4
 
 
 def test_the_registry_knows_that_there_is_no_attention():
