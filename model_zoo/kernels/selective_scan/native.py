@@ -8,8 +8,9 @@ Legend: G directions, B batch, L tokens, E channels, N states, W lanes of a vect
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from model_zoo.kernels._channel_walk import ChannelWalk, common_dtype, dense, in_blocks
@@ -44,6 +45,18 @@ class Scan(ChannelWalk):
     is_decaying: bool
     is_gated: bool
 
+    @classmethod
+    def of(cls, inputs: ScanInputs, dtype: torch.dtype, level: InstructionSet) -> Self:
+        """What the code for these operands is, computed in `dtype`."""
+        return cls(
+            level=level,
+            dtype=dtype,
+            num_states=inputs.num_states,
+            delta_softplus=inputs.delta_softplus,
+            is_decaying=inputs.delta_softplus and bool((inputs.A <= 0).all()),
+            is_gated=inputs.z is not None,
+        )
+
     @property
     def num_kept(self) -> int:
         """The states."""
@@ -74,14 +87,7 @@ def forward(
     operands |= parameters(inputs, level)
     y = in_huge_pages(inputs.u.new_empty(inputs.u.shape[1:], dtype=dtype))
     checkpoints = inputs.empty_checkpoints(checkpoint_steps)
-    kind = Scan(
-        level=level,
-        dtype=dtype,
-        num_states=inputs.num_states,
-        delta_softplus=inputs.delta_softplus,
-        is_decaying=is_decaying(inputs),
-        is_gated=inputs.z is not None,
-    )
+    kind = Scan.of(inputs, dtype, level)
     kind.run(
         _kernel(kind),
         operands | {"y": y, "checkpoints": checkpoints},
@@ -90,11 +96,6 @@ def forward(
         checkpoint_steps=checkpoint_steps,
     )
     return y.to(inputs.u.dtype), checkpoints
-
-
-def is_decaying(inputs: ScanInputs) -> bool:
-    """Whether no state can grow by itself; False if unknown."""
-    return inputs.delta_softplus and bool((inputs.A <= 0).all())
 
 
 def parameters(inputs: ScanInputs, level: InstructionSet) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from model_zoo.kernels._huge_pages import in_huge_pages
 from model_zoo.kernels._llvm import InstructionSet, NativeKernel, compile_kernel
 from model_zoo.kernels._threads import added_in_order
 from model_zoo.kernels.selective_scan.inputs import ScanInputs
-from model_zoo.kernels.selective_scan.native import Scan, is_decaying, parameters
+from model_zoo.kernels.selective_scan.native import Scan, parameters
 
 PART_CHANNELS: Final = 192  # a task's
 STATES_ABREAST: Final = 4  # walked through a chunk at a time: what is kept of them fits into L1
@@ -109,14 +109,7 @@ def backward(
         "grad_z": grad.new_empty(grad.shape if inputs.z is not None else 0, dtype=wide),
         "grad_bias": grad.new_empty(*per_channel, 1, level.num_lanes, dtype=wide),
     }
-    kind = ScanBackward(
-        level=level,
-        dtype=wide,
-        num_states=inputs.num_states,
-        delta_softplus=inputs.delta_softplus,
-        is_decaying=is_decaying(inputs),
-        is_gated=inputs.z is not None,
-    )
+    kind = ScanBackward.of(inputs, wide, level)
     kind.run(
         _kernel(kind),
         operands | results,
