@@ -8,6 +8,7 @@ from vbench.accuracy import label_space, protocols, published
 from vbench.accuracy.datasets import DATASETS
 from vbench.accuracy.protocols import CUSTOM, Use
 from vbench.accuracy.sampling import frame_indices
+from vbench.accuracy.windows import Windows
 from vbench.core.errors import UsageError
 
 
@@ -255,7 +256,8 @@ def test_windows_over_long_videos_are_taken_only_by_name_and_beside_no_published
     every = protocols.named("videomamba-lvu-all-windows", wanted)
     sliding = protocols.named("vis4mer-lvu", wanted)
     assert [p.is_preset for p in (first, every, sliding)] == [True, True, False]
-    assert [len(p.windows.of(131.0)) for p in (first, every, sliding)] == [1, 7, 72]
+    rules = [msgspec.convert(p.windows, Windows) for p in (first, every, sliding)]
+    assert [len(rule.of(131.0)) for rule in rules] == [1, 7, 72]
     assert "the first 60 s" in str(first)
     assert published.rows("videomamba_tiny", dataset, "class", every) == []
 
