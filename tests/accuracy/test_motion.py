@@ -1,6 +1,7 @@
 """The motion benchmark: what no frame and no set of frames tells, on disk as real datasets are."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import msgspec
@@ -13,7 +14,7 @@ from vbench.accuracy import datasets
 from vbench.accuracy.decode import opened
 from vbench.accuracy.intervals import Interval
 from vbench.accuracy.metrics import Score
-from vbench.accuracy.motion import build, expected, render, schedule
+from vbench.accuracy.motion import build, expected, render, schedule, seeds
 from vbench.accuracy.motion.labels import (
     ATTRIBUTES,
     NOUNS,
@@ -222,10 +223,36 @@ def test_a_retrained_model_is_judged_by_the_shipped_weights_on_the_same_list():
         return expected.judge(known.model, known.list_sha256, [replace(found, **changes)])
 
     assert [j.is_inside for j in judged(known.value)] == [True]
-    assert [j.is_inside for j in judged(known.low - 0.01)] == [False]
-    assert "outside" in str(judged(known.high + 0.01)[0])
+    assert [j.is_inside for j in judged(known.retrained_low - 0.01)] == [False]
+    assert "lies outside" in str(judged(known.retrained_high + 0.01)[0])
     assert judged(known.value, condition="shuffled") == []
     assert expected.judge(known.model, "another list", []) == []
+
+
+def test_another_training_falls_into_its_interval_as_often_as_is_said():
+    rng = np.random.default_rng(0)
+    middles, spread, hits = np.linspace(1.2, 2.6, 6), 0.05, []
+    for _ in range(400):
+        drawn = np.sin(rng.normal(middles, spread, size=(4, 6)) / 2) ** 2
+        *known, new = drawn
+        trained = {str(m): [shares[m] for shares in known] for m in range(6)}
+        found = seeds.predicted(trained)
+        hits += [found[str(m)][0] <= new[m] <= found[str(m)][1] for m in range(6)]
+    assert np.mean(hits) == pytest.approx(0.95, abs=0.012)
+
+
+def test_the_spread_of_other_models_speaks_for_one_that_was_trained_once():
+    found = seeds.predicted({"a": [0.5, 0.52, 0.48], "b": [0.5], "c": [1.0]})
+    assert found["b"][0] < found["a"][0] < 0.5 < found["a"][1] < found["b"][1]
+    assert found["c"][1] == 1
+    with pytest.raises(UsageError, match="trained from two seeds, of: a"):
+        seeds.predicted({"a": [0.5]})
+
+
+def test_expected_scores_are_of_shipped_weights(monkeypatch):
+    monkeypatch.setattr(expected, "_shipped_sha256", lambda _model: "another file's")
+    with pytest.raises(UsageError, match="no run is of the shipped weights of"):
+        expected.from_runs(sorted((Path(__file__).parents[2] / "results/motion").iterdir()))
 
 
 def test_every_shipped_model_has_scores_to_be_expected():
