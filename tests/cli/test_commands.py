@@ -181,7 +181,7 @@ def test_doctor_tells_what_can_be_measured():
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL, signal.SIGTERM])
 def test_a_sweep_that_is_ended_leaves_no_process_and_goes_on_where_it_was(tmp_path, signum):
     # Points enough that the signal finds it at work on a busy machine too.
-    asked = ["sweep", "smoke", "--frames", "2,3,4,5,6,7", "--out", str(tmp_path / "run")]
+    asked = ["sweep", "smoke", "--frames", "2,3,4,5", "--out", str(tmp_path / "run")]
     command = [sys.executable, "-m", "vbench", *asked]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     # A shell starts background jobs deaf to SIGINT, and what they start inherits it.
@@ -210,7 +210,7 @@ def test_a_sweep_that_is_ended_leaves_no_process_and_goes_on_where_it_was(tmp_pa
     assert again.returncode == 0, again.stderr
     assert records.read_bytes().startswith(kept)
     ids = [json.loads(line)["case_id"] for line in records.read_text("utf-8").splitlines()]
-    assert len(ids) == len(set(ids)) == 12
+    assert len(ids) == len(set(ids)) == 8
 
 
 def workers_of(folder) -> list[str]:
