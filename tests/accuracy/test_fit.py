@@ -130,12 +130,12 @@ def test_a_folder_of_another_fit_is_refused(lists, tmp_path):
         Training("vivit_nano", Recipe(steps=2, batch_clips=4), tmp_path, lists)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", {"step": 1}, 7])
 def test_a_damaged_checkpoint_is_named(lists, tmp_path, content):
-    if content is None:
-        torch.save({"step": 1}, tmp_path / "checkpoint.pt")
-    else:
+    if isinstance(content, bytes):
         (tmp_path / "checkpoint.pt").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "checkpoint.pt")
     with pytest.raises(UsageError, match=r"checkpoint\.pt") as caught:
         Training("vivit_nano", Recipe(steps=1, batch_clips=4), tmp_path, lists)
     assert "begin again" in (caught.value.hint or "")

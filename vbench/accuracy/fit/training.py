@@ -157,20 +157,15 @@ class Training:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _read(self, path: Path) -> dict[str, Any]:
+        hint = "delete it to begin again, or write elsewhere with --out"
         try:
-            state: dict[str, Any] = torch.load(path, map_location=self.device, weights_only=True)
+            found: object = torch.load(path, map_location=self.device, weights_only=True)
         except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
             reason = str(error).partition("\n")[0]
-            raise UsageError(
-                f"cannot read {path}: {reason}",
-                hint="delete it to begin again, or write elsewhere with --out",
-            ) from None
-        if set(state) != {"identity", "step", "model", "optimizer"}:
-            raise UsageError(
-                f"{path} holds no fit: {', '.join(map(str, state))}",
-                hint="delete it to begin again, or write elsewhere with --out",
-            )
-        return state
+            raise UsageError(f"cannot read {path}: {reason}", hint=hint) from None
+        if isinstance(found, dict) and set(found) == {"identity", "step", "model", "optimizer"}:
+            return found
+        raise UsageError(f"{path} holds no fit", hint=hint)
 
     @contextlib.contextmanager
     def _losses(self) -> Iterator[Any]:
