@@ -129,7 +129,6 @@ def plan(asked: Asked) -> Plan:
     dataset = datasets.load(
         asked.dataset, root=asked.folder, annotations=asked.annotations, split=asked.split
     )
-    refuse_other_heads(asked)
     protocol = _protocol(asked, entry)
     space = _label_space(asked, entry)
     columns, outputs = _columns(asked, dataset, space)
