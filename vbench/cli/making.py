@@ -23,10 +23,7 @@ def ensure(dataset: str, root: Path, split: str | None) -> None:
 
 def write(dataset: str, num_files: int, written: Iterable[str]) -> None:
     """Write the files of a generated dataset, a step of the bar each; no bar where none lacks."""
-    with contextlib.ExitStack() as stack:
-        step = (
-            stack.enter_context(console.progress(dataset, total=num_files)) if num_files else None
-        )
+    bar = console.progress(dataset, total=num_files)
+    with bar if num_files else contextlib.nullcontext(lambda _file: None) as step:
         for file in written:
-            if step is not None:
-                step(file)
+            step(file)
