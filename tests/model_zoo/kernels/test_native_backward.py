@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model_zoo.kernels import _llvm, forms
+from model_zoo.kernels import forms
 from model_zoo.kernels.selective_scan import native_backward, reference, selective_scan
 from tests.model_zoo.kernels.drawing import (
     REVERSE,
@@ -17,9 +17,8 @@ from tests.model_zoo.kernels.drawing import (
     scan_operands,
     widened,
 )
+from tests.model_zoo.kernels.test_native import LEVELS, TOLERANCES
 
-LEVELS = _llvm.available_instruction_sets()
-TOLERANCES = {torch.float32: 2e-6, torch.bfloat16: 1e-2, torch.float16: 1.5e-3}
 SIZES = [  # directions, batch, tokens, channels, states
     (1, 1, 1, 1, 1),
     (2, 1, 64, 16, 16),
