@@ -242,9 +242,23 @@ def test_lvu_reads_lists_of_videomamba_with_their_durations(tmp_path):
     ]
     assert len(scenes.heads["class"]) == 6
     assert [(v.key, v.target, v.duration_s) for v in views.videos] == [("x1", -0.25, 60.0)]
-    put(tmp_path, genre__test_DOT_csv="a list of nothing known\n")
-    with pytest.raises(UsageError, match="neither LVU's list nor one of PATH,LABEL,DURATION"):
-        load("lvu_genre", root=tmp_path)
+    for content, words in (
+        ("a list of nothing known\n", "neither LVU's list nor one of PATH,LABEL,DURATION"),
+        ("x1.mp4,1.5,60\n", "no whole number where one is wanted: '1.5'"),
+        ("class_id class_name youtube_id imdb_id\n", "lists no video"),
+    ):
+        put(tmp_path, genre__test_DOT_csv=content)
+        with pytest.raises(UsageError, match=words):
+            load("lvu_genre", root=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lvu_scene", "kinetics400", "jester", "ucf101"])
+def test_an_empty_list_is_named(tmp_path, name):
+    for file in ("test.csv", "val.csv", "jester-v1-labels.csv", "jester-v1-validation.csv",
+                 "classInd.txt", "testlist01.txt"):  # fmt: skip
+        (tmp_path / file).write_text("\n")
+    with pytest.raises(UsageError, match="is empty"):
+        load(name, root=tmp_path)
 
 
 def test_lvu_takes_durations_from_the_file_of_vis4mer_if_it_is_there(tmp_path):

@@ -67,8 +67,15 @@ def text(path: Path) -> str:
 
 
 def lines(path: Path) -> list[str]:
-    """Its lines that are not empty."""
-    return [line for line in text(path).splitlines() if line.strip()]
+    """Its lines that are not empty.
+
+    Raises:
+        UsageError: There is none, or the file cannot be read.
+    """
+    found = [line for line in text(path).splitlines() if line.strip()]
+    if not found:
+        raise UsageError(f"{path} is empty")
+    return found
 
 
 def table(path: Path, *columns: str) -> list[dict[str, str]]:

@@ -51,8 +51,8 @@ def read(copy: Copy, task: str) -> Dataset:
     path = files.need(copy, f"{task}/{copy.split}.csv", f"{copy.split}.csv")
     media = files.Media(copy.root)
     lines = files.lines(path)
-    is_official = "youtube_id" in lines[0].split() if lines else True
-    rows = _official(path, lines[1:], task) if is_official else _listed(path, lines)
+    is_official = "youtube_id" in lines[0].split()
+    rows = _official(path, lines[1:], task) if is_official else _listed(path, lines, task)
     is_regression = task in REGRESSION
     heads = {} if is_regression else {ONE_HEAD: _class_names(rows, CLASSIFICATION[task][0])}
     known = _durations(copy, path)
@@ -87,7 +87,7 @@ def _official(path: Path, lines: list[str], task: str) -> list[_Row]:
     return found
 
 
-def _listed(path: Path, lines: list[str]) -> list[_Row]:
+def _listed(path: Path, lines: list[str], task: str) -> list[_Row]:
     found = []
     for line in lines:
         name, *numbers = line.rsplit(",", 2)
@@ -95,8 +95,15 @@ def _listed(path: Path, lines: list[str]) -> list[_Row]:
             raise UsageError(
                 f"{path} is neither LVU's list nor one of PATH,LABEL,DURATION: {line[:60]}"
             )
-        answer, duration_s = (_number(word, path) for word in numbers)
-        found.append(_Row(identity=Path(name).stem, answer=answer, duration_s=duration_s))
+        label, duration = numbers
+        is_class = task in CLASSIFICATION
+        found.append(
+            _Row(
+                identity=Path(name).stem,
+                answer=files.integer(label, path) if is_class else _number(label, path),
+                duration_s=_number(duration, path),
+            )
+        )
     return found
 
 
@@ -131,7 +138,7 @@ def target(task: str, words: list[str]) -> float:
 
 def _class_names(rows: list[_Row], num_classes: int) -> tuple[str, ...]:
     names = {int(row.answer): row.class_name for row in rows}
-    count = max(num_classes, *(number + 1 for number in names))
+    count = max([num_classes, *(number + 1 for number in names)])
     return tuple(names.get(number) or f"class {number}" for number in range(count))
 
 
